@@ -1,0 +1,53 @@
+# Every target creates the environment in .venv first if need be. `make help` lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= datasets
+DATA   ?= data
+ARGS   ?=
+UV     := uv==0.13.9
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help env shards cifar10 test lint format bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## create the environment in .venv with the locked versions
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "Dreamshards needs Python 3.10 to 3.13, $(PYTHON) is %d.%d; set PYTHON=python3.11, say" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+shards: $(READY) ## build the embedded default (digits) into datasets/digits
+	$(BIN)/dreamshards build digits --out $(OUT)/digits $(ARGS)
+
+cifar10: $(READY) ## build CIFAR-10 into datasets/cifar10; downloads it into data/ when absent
+	$(BIN)/dreamshards build cifar10 --set source.path=$(DATA) source.download=true --out $(OUT)/cifar10 $(ARGS)
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure rendering and packing against the reference implementation
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: $(READY) ## resolve requirements.lock afresh
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and caches; keeps datasets/ and data/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find pipeline training evaluation tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,24 @@
+"""The errors a user sees. Each message says what, where, what was found, what is allowed and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DreamshardsError(Exception):
+    """A failure the user can act on; the command line prints its message alone and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(DreamshardsError):
+    """A wrong command line or recipe, found before any work was done."""
+
+    exit_code = 2
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the allowed name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,1 @@
+"""Mixing sets: the pictures that samples are mixed with, decoded or generated once."""

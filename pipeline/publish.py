@@ -1,0 +1,73 @@
+"""Publishing local files: a name appears only once its whole content is on disk.
+
+Owns the temporary name, the fsync and the rename. Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import DreamshardsError
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def publish(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the name `path` only when the block ends without an exception.
+
+    `scratch` is the folder for the temporary file; it must lie on the same file system and defaults
+    to the folder of `path`. Whatever goes wrong, nothing is left under `path` that was not there before.
+
+    Raises:
+        DreamshardsError: the disk is full, read-only or not writable.
+    """
+    folder = path.parent if scratch is None else scratch
+    temporary = folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def publish_bytes(path: Path, content: bytes, scratch: Path | None = None) -> None:
+    """Write `content` to `path`, all or nothing."""
+    with publish(path, scratch) as file:
+        file.write(content)
+
+
+def storage_error(path: Path, error: OSError) -> DreamshardsError:
+    """Turn an operating-system error met while writing `path` into one clear line."""
+    advice = {
+        errno.ENOSPC: "free some space or choose another --out, then run the same command to go on",
+        errno.EDQUOT: "free some quota or choose another --out, then run the same command to go on",
+        errno.EROFS: "the file system is read-only; choose another folder",
+        errno.EACCES: "no permission to write there; choose another folder",
+        errno.EPERM: "no permission to write there; choose another folder",
+        errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder",
+    }.get(error.errno or 0, "nothing was left half-written; run the same command to go on")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return DreamshardsError(f"cannot write {path}: {reason}; {advice}")

@@ -1,0 +1,1 @@
+"""Training loops that read shards. Owns models and optimisation; makes no pictures."""
