@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from itertools import islice
+from types import ModuleType, TracebackType
+from typing import Any, Protocol, TypeVar
+
+from typing_extensions import Self
+
+from pipeline.errors import DreamshardsError
 
 Shared = TypeVar("Shared")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+_CONNECT_TIMEOUT_S = 5
+_MAX_RETRIES = 5
+"""How often a job is run again after its worker or node was lost."""
+
 
 class Executor(Protocol):
     """Something that runs independent, idempotent jobs."""
 
-    num_workers: int
+    @property
+    def num_workers(self) -> int:
+        """How many jobs run at once."""
+        ...
 
     def map(
         self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
@@ -25,9 +41,11 @@ class Executor(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Release what the executor started."""
-        ...
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class InlineExecutor:
@@ -42,5 +60,129 @@ class InlineExecutor:
         for job in jobs:
             yield function(shared, job)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Do nothing: nothing was started."""
+
+
+class RayExecutor:
+    """Runs each job as a Ray task; starts a local cluster, or joins the one at `address`.
+
+    Ray is started by the first job, so that a build whose inputs are wrong fails before that.
+    """
+
+    def __init__(self, address: str | None = None, num_workers: int | None = None) -> None:
+        """Check the address.
+
+        Args:
+            address: of a running cluster as `ray.init` takes it ('auto', 'host:port', 'ray://host:port');
+                None takes $RAY_ADDRESS, or starts a cluster on this machine.
+            num_workers: tasks at once; None takes every CPU of the machine or cluster.
+
+        Raises:
+            DreamshardsError: nothing answers at the address.
+        """
+        self._address = address or os.environ.get("RAY_ADDRESS") or None
+        self._wanted = num_workers
+        self._ray: ModuleType | None = None
+        self._started = False
+        if self._address is not None and ":" in self._address:
+            _probe(self._address)
+
+    @property
+    def num_workers(self) -> int:
+        """How many tasks run at once."""
+        if self._wanted is not None:
+            return self._wanted
+        if self._address is None:
+            return len(os.sched_getaffinity(0))
+        return int(self._connected().cluster_resources().get("CPU", 1))
+
+    def map(
+        self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
+    ) -> Iterator[Result]:
+        """Yield `function(shared, job)` for every job, in completion order, with a bounded window in flight."""
+        pending = iter(jobs)
+        first = list(islice(pending, 1))
+        if not first:
+            return
+        ray = self._connected()
+        # Twice as many tasks as workers: the next one waits on the node when its worker falls free.
+        window = 2 * self.num_workers
+        task = ray.remote(_call).options(num_cpus=1, max_retries=_MAX_RETRIES)
+        reference = ray.put(shared)
+        running = [task.remote(function, reference, job) for job in first]
+        running += [task.remote(function, reference, job) for job in islice(pending, window - 1)]
+        try:
+            while running:
+                done, running = ray.wait(running, num_returns=1)
+                running += [task.remote(function, reference, job) for job in islice(pending, 1)]
+                yield self._result(ray, done[0])
+        finally:
+            for left in running:
+                ray.cancel(left, force=False)
+
+    def _result(self, ray: ModuleType, reference: Any) -> Any:
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise DreamshardsError(
+                f"Ray lost a job {_MAX_RETRIES + 1} times ({type(error).__name__}: "
+                f"{str(error).splitlines()[0]}); what is committed is kept; run the same command to go on"
+            ) from error
+
+    def _connected(self) -> ModuleType:
+        if self._ray is not None:
+            return self._ray
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        if not ray.is_initialized():
+            options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+            if self._address is None:
+                options |= {"num_cpus": self.num_workers, "include_dashboard": False}
+            try:
+                ray.init(self._address, **options)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise DreamshardsError(
+                    f"no Ray cluster answers at {self._address or 'this machine'}: "
+                    f"{str(error).splitlines()[0]}; start one with `ray start --head`, "
+                    "correct --ray-address, or leave it out"
+                ) from error
+            self._started = True
+        self._ray = ray
+        return ray
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the cluster; stop it if it was started here."""
+        if self._started and self._ray is not None:
+            self._ray.shutdown()
+
+
+def _call(function: Callable[[Shared, Job], Result], shared: Shared, job: Job) -> Result:
+    return function(shared, job)
+
+
+def _probe(address: str) -> None:
+    """Fail within seconds, in one line, where Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise DreamshardsError(
+            f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`, "
+            "correct --ray-address, or leave it out"
+        ) from error

@@ -5,6 +5,7 @@ Owns the YAML schema, its presets, `--set` overrides and the wording of every co
 
 from __future__ import annotations
 
+import copy
 import types
 import typing
 from collections.abc import Hashable, Iterator, Sequence
@@ -133,7 +134,7 @@ class ShardsConfig(Section):
 
     codec: Literal["auto", "npy", "jpg", "png", "webp"] = "auto"
     quality: int | None = Field(None, ge=1, le=100)
-    samples_per_shard: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    samples_per_shard: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _quality_needs_a_lossy_codec(self) -> Self:
@@ -221,9 +222,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     content = _parse_yaml(text, f"recipe {name_or_path}")
     if not isinstance(content, dict):
         raise UsageError(f"recipe {name_or_path}: got {_shown(content)}; allowed: a mapping of fields")
-    for override in overrides:
-        _apply_override(content, override)
-    return parse_recipe(content, f"recipe {name_or_path}")
+    return parse_recipe(override_recipe(content, overrides), f"recipe {name_or_path}")
 
 
 def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
@@ -241,6 +240,15 @@ def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
 
 
 # ── overrides ──
+
+
+def override_recipe(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return `content` with `key=value` overrides applied; nothing is checked yet."""
+    changed = copy.deepcopy(content)
+    for override in overrides:
+        _apply_override(changed, override)
+    return changed
+
 
 _TAGS = ("kind", "family")
 
@@ -336,8 +344,6 @@ def _allowed(message: str) -> str:
 
 def _is_tag(part: int | str, content: dict[str, Any], place: tuple[int | str, ...]) -> bool:
     """Tell whether pydantic put this part in a location only to name a union's branch."""
-    if part in ("literal['auto']", "constrained-int", "int"):
-        return True
     section = content.get(place[0]) if place else None
     index = place.index(part)
     return index == 1 and isinstance(section, dict) and part in [section.get(tag) for tag in _TAGS]

@@ -1,12 +1,19 @@
-"""What a mixing set is to the rest of the pipeline: flat pixels that every worker of a node shares."""
+"""What a mixing set is to the rest of the pipeline: flat pixels that a node's workers share."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from pipeline.errors import DreamshardsError
+from pipeline.sources.source import Skipped
 
 
 @dataclass(frozen=True)
@@ -14,11 +21,13 @@ class PictureSet:
     """N mixing pictures of any sizes, end to end in one array.
 
     Attributes:
-        pixels: uint8 [total], picture i is pixels[offsets[i] : offsets[i] + 3·h·w] as [h, w, 3], RGB.
+        pixels: uint8 [total], RGB; picture i is pixels[offsets[i] : offsets[i] + 3·h·w] as
+            [h, w, 3].
         offsets: int64 [N].
         heights, widths: int32 [N], pixels.
         ids: string [N], file names below the folder, or the generator's names.
         digest: hex SHA-256 over sizes, ids and pixels: the identity of the set.
+        skipped: the files left out under `on_unreadable: skip`.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -27,6 +36,7 @@ class PictureSet:
     widths: npt.NDArray[np.int32]
     ids: pa.StringArray
     digest: str
+    skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -36,3 +46,31 @@ class PictureSet:
         height, width = int(self.heights[index]), int(self.widths[index])
         start = int(self.offsets[index])
         return self.pixels[start : start + 3 * height * width].reshape(height, width, 3)
+
+    def verify(self) -> None:
+        """Recompute the digest from the pixels.
+
+        Raises:
+            DreamshardsError: it differs: the pixels are not those that were stored.
+        """
+        hashed = hashlib.sha256()
+        for index in range(len(self)):
+            hashed.update(np.ascontiguousarray(self.picture(index)).data)
+        found = set_digest(hashed, self.ids.to_pylist(), self.heights, self.widths)
+        if found != self.digest:
+            raise DreamshardsError(
+                f"the mixing set is damaged: expected digest {self.digest}, found {found}; "
+                "delete its folder in the cache, it will be made again"
+            )
+
+
+def set_digest(
+    pixels: hashlib._Hash,
+    ids: Sequence[str],
+    heights: Sequence[int] | npt.NDArray[Any],
+    widths: Sequence[int] | npt.NDArray[Any],
+) -> str:
+    """Return the digest of a set, given the SHA-256 state after all its pixels in order."""
+    table = [list(row) for row in zip(ids, map(int, heights), map(int, widths), strict=True)]
+    text = json.dumps(table, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(pixels.digest() + text.encode()).hexdigest()

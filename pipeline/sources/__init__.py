@@ -1,10 +1,38 @@
-"""Clean datasets. A source is fully listed and checked when it is opened; reading it then gives exact pixels.
+"""Clean datasets. A source is fully listed and checked when it is opened; reading it is then exact.
 
 A new kind is one module with an `open_…` function, one recipe section and one line in `SOURCES`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.executor import Executor
+from pipeline.recipe import SourceConfig
+from pipeline.sources.cifar import open_cifar
+from pipeline.sources.digits import open_digits
+from pipeline.sources.image_folder import open_image_folder
 from pipeline.sources.source import ArraySource, FileSource, Skipped, Source
 
-__all__ = ["ArraySource", "FileSource", "Skipped", "Source"]
+__all__ = ["SOURCES", "ArraySource", "FileSource", "Skipped", "Source", "open_source"]
+
+SOURCES: dict[str, Callable[[Any, Executor], Source]] = {
+    "digits": open_digits,
+    "cifar10": open_cifar,
+    "cifar100": open_cifar,
+    "image-folder": open_image_folder,
+}
+"""A recipe's `source.kind` → what opens it."""
+
+
+def open_source(config: SourceConfig, executor: Executor) -> Source:
+    """List and check the clean dataset that a recipe's `source` section names.
+
+    `executor` runs what takes long, the scan of an image folder.
+
+    Raises:
+        UsageError: the recipe names what is not there or is not laid out as its kind needs.
+        DreamshardsError: the content is damaged, inconsistent or cannot be fetched.
+    """
+    return SOURCES[config.kind](config, executor)

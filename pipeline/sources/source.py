@@ -1,8 +1,9 @@
-"""What a clean dataset is to the rest of the pipeline."""
+"""What a clean dataset is to the rest of the pipeline, and its two forms: one array, or files."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import DreamshardsError
+from pipeline.sources.images import decode
 
 
 class Skipped(NamedTuple):
@@ -22,15 +24,46 @@ class Skipped(NamedTuple):
 
 
 class Source(Protocol):
-    """A listed and checked clean dataset.
+    """A listed and checked clean dataset."""
 
-    Attributes:
-        class_names: label → name.
-        labels: int32 [N], the class of each sample.
-        ids: string [N], unique names that a person recognises (file name, row name).
-        heights, widths: int32 [N], pixels, as `read` returns them.
-        fingerprint: hex SHA-256 over ids, labels and content; no path, clock or host in it.
-        skipped: what was left out under `on_unreadable: skip`.
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Label → name."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """int32 [N], the class of each sample."""
+
+    @property
+    def ids(self) -> pa.StringArray:
+        """String [N], unique names that a person recognises (file name, row name)."""
+
+    @property
+    def heights(self) -> npt.NDArray[np.int32]:
+        """int32 [N], pixels, as `read` returns them."""
+
+    @property
+    def widths(self) -> npt.NDArray[np.int32]:
+        """int32 [N], pixels, as `read` returns them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over class names, ids, labels and content; no path, clock or host in it."""
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was left out under `on_unreadable: skip`, sorted by id."""
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return sample `index` as uint8 [H, W, 3], RGB."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """A dataset of equally large pictures held in memory. Build one with `of`.
+
+    Attributes beyond those of `Source`:
+        pixels: uint8 [N, H, W, 3], C-contiguous, RGB.
     """
 
     class_names: tuple[str, ...]
@@ -40,7 +73,151 @@ class Source(Protocol):
     widths: npt.NDArray[np.int32]
     fingerprint: str
     skipped: tuple[Skipped, ...]
+    pixels: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        class_names: Sequence[str],
+        labels: npt.NDArray[np.int32],
+        ids: pa.StringArray,
+        pixels: npt.NDArray[np.uint8],
+    ) -> ArraySource:
+        """Make a source of pixels [N, H, W, 3]; sizes and fingerprint follow from the arguments."""
+        num_samples, height, width, channels = pixels.shape
+        assert channels == 3
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.c_contiguous
+        assert labels.dtype == np.int32
+        assert num_samples == len(labels) == len(ids)
+        names = tuple(class_names)
+        shape = np.array(pixels.shape, "<i8")
+        return cls(
+            class_names=names,
+            labels=labels,
+            ids=ids,
+            heights=np.full(num_samples, height, np.int32),
+            widths=np.full(num_samples, width, np.int32),
+            fingerprint=digest_of("pixels", names, ids, labels.astype("<i4"), shape, pixels),
+            skipped=(),
+            pixels=pixels,
+        )
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return sample `index` as uint8 [H, W, 3], RGB."""
-        ...
+        """Return sample `index` as a view, uint8 [H, W, 3], RGB."""
+        pixels: npt.NDArray[np.uint8] = self.pixels[index]
+        return pixels
+
+
+@dataclass(frozen=True, eq=False)
+class FileSource:
+    """A dataset of picture files that were all read once. Build one with `of`.
+
+    Attributes beyond those of `Source`:
+        root: the folder that the ids are paths below, absolute, the same on every node.
+        size_bytes: int64 [N], of each file.
+        digests: uint8 [N, 32], SHA-256 of each file's bytes.
+    """
+
+    class_names: tuple[str, ...]
+    labels: npt.NDArray[np.int32]
+    ids: pa.StringArray
+    heights: npt.NDArray[np.int32]
+    widths: npt.NDArray[np.int32]
+    fingerprint: str
+    skipped: tuple[Skipped, ...]
+    root: Path
+    size_bytes: npt.NDArray[np.int64]
+    digests: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        class_names: Sequence[str],
+        labels: npt.NDArray[np.int32],
+        ids: pa.StringArray,
+        heights: npt.NDArray[np.int32],
+        widths: npt.NDArray[np.int32],
+        skipped: tuple[Skipped, ...],
+        root: Path,
+        size_bytes: npt.NDArray[np.int64],
+        digests: npt.NDArray[np.uint8],
+    ) -> FileSource:
+        """Make a source of N files; the fingerprint follows from the arguments."""
+        assert root.is_absolute()
+        assert digests.dtype == np.uint8
+        assert digests.shape == (len(ids), 32)
+        assert labels.dtype == np.int32
+        assert len(ids) == len(labels) == len(heights) == len(widths) == len(size_bytes)
+        names = tuple(class_names)
+        return cls(
+            class_names=names,
+            labels=labels,
+            ids=ids,
+            heights=heights,
+            widths=widths,
+            fingerprint=digest_of("files", names, ids, labels.astype("<i4"), digests),
+            skipped=skipped,
+            root=root,
+            size_bytes=size_bytes,
+            digests=digests,
+        )
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return sample `index`, decoded, uint8 [H, W, 3], RGB.
+
+        Raises:
+            DreamshardsError: the file is gone or is not the one that was scanned.
+        """
+        name = self.ids[index].as_py()
+        path = self.root / name
+        expected = int(self.size_bytes[index])
+        try:
+            with path.open("rb") as file:
+                data = file.read(expected + 1)
+        except OSError as error:
+            raise DreamshardsError(
+                f"cannot read {path}, which could be read when the dataset was scanned: "
+                f"{error.strerror}; put it back, then run the same command to go on"
+            ) from error
+        found, scanned = hashlib.sha256(data).hexdigest(), self.digests[index].tobytes().hex()
+        if len(data) != expected or found != scanned:
+            got = f"SHA-256 {found}" if len(data) == expected else _size(len(data), expected)
+            raise DreamshardsError(
+                f"{path} changed since the dataset was scanned: got {got}; expected {expected:,} "
+                f"bytes with SHA-256 {scanned}; put the old file back, or start the build again in "
+                "a new root"
+            )
+        return decode(data, name)
+
+
+def digest_of(tag: str, *parts: Sequence[str] | pa.StringArray | npt.NDArray[np.generic]) -> str:
+    """Return the hex SHA-256 over `tag` and parts, each preceded by its length in bytes.
+
+    `tag` separates uses. Strings count as their lengths in UTF-8 bytes (int64, little-endian) and
+    then their bytes. Arrays are C-contiguous and already little-endian.
+    """
+    digest = hashlib.sha256()
+
+    def add(part: bytes | memoryview | npt.NDArray[np.generic]) -> None:
+        view = part.data if isinstance(part, np.ndarray) else memoryview(part)
+        digest.update(view.nbytes.to_bytes(8, "little"))
+        digest.update(view)
+
+    add(tag.encode())
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            add(part)
+            continue
+        strings = part if isinstance(part, pa.StringArray) else pa.array(part, pa.string())
+        _, offsets, text = strings.buffers()
+        bounds = np.frombuffer(offsets, np.int32)[strings.offset :][: len(strings) + 1]
+        add(np.diff(bounds).astype("<i8"))
+        add(memoryview(text or b"")[bounds[0] : bounds[-1]])
+    return digest.hexdigest()
+
+
+def _size(got: int, expected: int) -> str:
+    return f"more than {expected:,} bytes" if got > expected else f"{got:,} bytes"

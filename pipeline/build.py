@@ -1,0 +1,229 @@
+"""A build, from recipe to finished root: identity before work, shards in any order, dataset.json last."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DreamshardsError
+from pipeline.executor import Executor
+from pipeline.finish import finish
+from pipeline.identity import differences, inputs_identity, recipe_hash, recipe_identity
+from pipeline.inputs import open_inputs
+from pipeline.progress import ShardProgress, human_bytes
+from pipeline.publish import fsync_folder, storage_error
+from pipeline.recipe import Recipe
+from pipeline.sampling import Inputs, draw_plan, render_plan
+from pipeline.shards.codecs import record_bytes
+from pipeline.shards.dataset import Json, read_sealed, write_sealed
+from pipeline.shards.layout import (
+    DATASET_NAME,
+    FORMAT_VERSION,
+    PARTIAL_NAME,
+    RECIPE_NAME,
+    TARGET_SHARD_BYTES,
+    ShardName,
+    epoch_folder,
+    shards_of_epoch,
+)
+from pipeline.worker import ShardContext, build_shard
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        dataset: the content of dataset.json.
+        num_built, num_found: shards made now, and committed by an earlier run.
+        num_samples: samples made now.
+        seconds: wall time of making them, from the first job to the last.
+        warm_up_seconds: time to load or compile the kernels, before that.
+        peak_memory_bytes: the largest resident size of a worker, shared memory included.
+    """
+
+    dataset: Json
+    num_built: int
+    num_found: int
+    num_samples: int
+    seconds: float
+    warm_up_seconds: float
+    peak_memory_bytes: int
+
+
+def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
+    """Build or go on building `recipe` at `root`; a complete root of the same recipe is left as it is.
+
+    Raises:
+        DreamshardsError: wrong inputs, a root of another build, or storage that fails. Committed shards stay.
+    """
+    check_root(root, recipe)
+    inputs = open_inputs(recipe, executor)
+    identity = inputs_identity(inputs)
+    with _claimed(root):
+        dataset = _settle_identity(root, recipe, identity)
+        wanted = plan_shards(inputs)
+        missing = [] if dataset else _missing(root, wanted)
+        _check_space(root, recipe, missing)
+        context = ShardContext(inputs, recipe_hash(identity), root.absolute())
+        work = _run(context, missing, len(wanted), executor)
+        if dataset is None:
+            dataset = finish(root, inputs, identity, wanted)
+        shutil.rmtree(root / PARTIAL_NAME, ignore_errors=True)
+    return BuildReport(
+        dataset,
+        num_built=work.num_built,
+        num_found=len(wanted) - len(missing),
+        num_samples=work.num_samples,
+        seconds=work.seconds,
+        warm_up_seconds=work.warm_up_seconds,
+        peak_memory_bytes=work.peak_memory_bytes,
+    )
+
+
+def plan_shards(inputs: Inputs) -> list[ShardName]:
+    """Return every shard of a build, in order."""
+    recipe, num_samples = inputs.recipe, len(inputs.source.labels)
+    per_shard = recipe.shards.samples_per_shard
+    if per_shard is None:
+        each = record_bytes(recipe.shards.codec, recipe.transform.size)
+        per_shard = max(1, TARGET_SHARD_BYTES // each)
+    return [
+        shard
+        for epoch in range(recipe.epochs)
+        for shard in shards_of_epoch(epoch, num_samples, per_shard)
+    ]
+
+
+# ── before any work ──
+
+
+def check_root(root: Path, recipe: Recipe) -> None:
+    """Refuse early, and without touching it, a root that cannot take this build."""
+    if root.exists() and not root.is_dir():
+        raise DreamshardsError(f"{root} is a file; give --out a folder")
+    if root.is_dir():
+        stored = read_sealed(root, RECIPE_NAME)
+        if stored is not None:
+            _refuse_other(root, stored["identity"], recipe_identity(recipe))
+        elif any(entry.name != PARTIAL_NAME for entry in root.iterdir()):
+            raise DreamshardsError(
+                f"{root} holds files that are not a build's; give --out a new or empty folder"
+            )
+    nearest = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise DreamshardsError(f"{nearest} is not writable; give --out another folder")
+
+
+def _refuse_other(root: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    changed = differences(stored, wanted)
+    if changed:
+        lines = "\n  ".join(changed)
+        raise DreamshardsError(
+            f"{root} holds another recipe's build; it was left as it is\n  {lines}\n"
+            f"either build into a new root:  --out {root}-2\n"
+            f"or remove the old one first:   rm -r {root}"
+        )
+
+
+@contextmanager
+def _claimed(root: Path) -> Iterator[None]:
+    """Hold the root against a second build on this machine; the system lets go however this one ends."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise storage_error(root, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DreamshardsError(
+            f"another build is at work in {root}; wait for it, or stop it and run this command again"
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _settle_identity(root: Path, recipe: Recipe, identity: dict[str, Any]) -> Json | None:
+    """Publish recipe.json, or compare with the one there; return dataset.json if the build is complete."""
+    stored = read_sealed(root, RECIPE_NAME)
+    if stored is None:
+        content = {"format_version": FORMAT_VERSION, "recipe_hash": recipe_hash(identity)}
+        write_sealed(
+            root,
+            RECIPE_NAME,
+            {**content, "identity": identity, "recipe": recipe.model_dump(mode="json")},
+        )
+        fsync_folder(root.absolute().parent)
+        return None
+    _refuse_other(root, stored["identity"], identity)
+    return read_sealed(root, DATASET_NAME)
+
+
+def _missing(root: Path, wanted: list[ShardName]) -> list[ShardName]:
+    """Return the shards that are not committed, by listing folders; drop what a killed run left half-written."""
+    shutil.rmtree(root / PARTIAL_NAME, ignore_errors=True)
+    present: set[str] = set()
+    for epoch in sorted({name.epoch for name in wanted}):
+        folder = root / epoch_folder(epoch)
+        if folder.is_dir():
+            present |= {f"{folder.name}/{entry.name}" for entry in os.scandir(folder)}
+    return [name for name in wanted if not {name.tar, name.manifest} <= present]
+
+
+def _check_space(root: Path, recipe: Recipe, missing: list[ShardName]) -> None:
+    """Refuse a build that cannot fit, where the codec makes its size certain."""
+    if recipe.shards.codec != "npy":
+        return
+    num_samples = sum(name.stop - name.start for name in missing)
+    needed = num_samples * record_bytes("npy", recipe.transform.size)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise DreamshardsError(
+            f"{root} needs {human_bytes(needed)} more and its disk has {human_bytes(free)} free; "
+            "free some space, choose another --out, or lower epochs"
+        )
+
+
+# ── the work ──
+
+
+@dataclass
+class _Work:
+    """What this run has done; it grows with nothing."""
+
+    num_built: int = 0
+    num_samples: int = 0
+    seconds: float = 0.0
+    warm_up_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+def _run(
+    context: ShardContext, missing: list[ShardName], num_shards: int, executor: Executor
+) -> _Work:
+    work = _Work()
+    if not missing:
+        return work
+    begun = time.perf_counter()
+    render_plan(context.inputs, draw_plan(context.inputs, 0, 0, 1))  # compiles, and fills the cache
+    work.warm_up_seconds = time.perf_counter() - begun
+    begun = time.perf_counter()
+    num_samples = sum(name.stop - name.start for name in missing)
+    with ShardProgress(num_shards, num_samples, num_shards - len(missing)) as progress:
+        for result in executor.map(build_shard, context, missing):
+            work.num_built += 1
+            work.num_samples += result.name.stop - result.name.start
+            work.peak_memory_bytes = max(work.peak_memory_bytes, result.peak_memory_bytes)
+            progress.advance(result.name.stop - result.name.start, result.tar_bytes)
+    work.seconds = time.perf_counter() - begun
+    return work

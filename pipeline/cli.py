@@ -1,0 +1,279 @@
+"""The `dreamshards` command: arguments in, one calm report out, an exit code that tells the truth.
+
+Exit codes: 0 complete, 1 failed, 2 wrong usage or recipe, 3 complete with recorded losses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from pipeline import __version__
+from pipeline.errors import DreamshardsError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from pipeline.build import BuildReport
+    from pipeline.executor import Executor
+    from pipeline.recipe import Recipe
+
+_LOSSES = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+        return _COMMANDS[options.command](options)
+    except DreamshardsError as error:
+        print(f"dreamshards: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(
+            "dreamshards: interrupted; what is committed is kept; run the same command to go on",
+            file=sys.stderr,
+        )
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with our wording: the nearest right flag, and the command that explains."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            wrong = message.removeprefix(prefix).split()[0]
+            name = wrong.partition("=")[0]
+            message = f"unknown argument {wrong!r}{nearest(name, flags)}"
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+        # Sub-commands leave unknown flags to their parent, which cannot name the nearest; ask them instead.
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            _SUBPARSERS[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options
+
+
+_SUBPARSERS: dict[str, _Parser] = {}
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="dreamshards",
+        description="Materialise PixMix-augmented training epochs into WebDataset shards.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"dreamshards {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, summary: str) -> _Parser:
+        sub: _Parser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        _SUBPARSERS[name] = sub
+        return sub
+
+    build = command("build", "build a recipe's shards, or go on with a build that was stopped")
+    _add_recipe(build)
+    build.add_argument(
+        "--out", type=Path, metavar="ROOT", help="folder of the dataset (default: datasets/NAME)"
+    )
+    _add_execution(build)
+
+    estimate = command("estimate", "render a few hundred samples and say what a build would cost")
+    _add_recipe(estimate)
+    estimate.add_argument(
+        "--workers", type=_positive, metavar="N", help="also show this many workers (default: 64)"
+    )
+
+    verify = command("verify", "check every byte of a dataset")
+    _add_root(verify)
+    verify.add_argument(
+        "--replay",
+        type=_fraction,
+        default=0.0,
+        metavar="FRACTION",
+        help="also render this share of the samples again and compare, 0 to 1",
+    )
+
+    replay = command("replay", "render one sample again from its manifest row and compare")
+    _add_root(replay)
+    replay.add_argument("key", metavar="KEY", help="the sample's key, such as 0000-0000000012")
+    replay.add_argument(
+        "--save", type=Path, metavar="DIR", help="write its clean, mixing and result pictures there"
+    )
+
+    preview = command("preview", "make a contact sheet and a page that show what was done")
+    _add_root(preview)
+    preview.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: ROOT.preview)"
+    )
+    preview.add_argument(
+        "--samples", type=_positive, default=12, metavar="N", help="source pictures (default: 12)"
+    )
+    return parser
+
+
+def _add_recipe(parser: _Parser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a preset's name or a YAML file")
+    _add_set(parser, "change a field of the recipe, such as augmentation.k=3")
+
+
+def _add_root(parser: _Parser) -> None:
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the dataset")
+    _add_set(parser, "where the inputs lie now, such as source.path=/data/train")
+
+
+def _add_set(parser: _Parser, summary: str) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help=summary,
+    )
+
+
+def _add_execution(parser: _Parser) -> None:
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="of a running Ray cluster: auto, host:port or ray://host:port (default: start one here)",
+    )
+    parser.add_argument("--inline", action="store_true", help="work in this process, without Ray")
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="tasks at once (default: every CPU)"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number, 1 or more")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: 0 to 1")
+    return value
+
+
+def _executor(options: argparse.Namespace) -> Executor:
+    from pipeline.executor import InlineExecutor, RayExecutor
+
+    if options.inline:
+        if options.ray_address or options.workers:
+            raise UsageError("--inline works in one process; leave out --ray-address and --workers")
+        return InlineExecutor()
+    return RayExecutor(options.ray_address, options.workers)
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    from pipeline.recipe import load_recipe
+
+    return load_recipe(options.recipe, options.overrides)
+
+
+# ── commands ──
+
+
+def _build(options: argparse.Namespace) -> int:
+    recipe = _recipe(options)
+    from pipeline.build import build, check_root
+
+    root = options.out or Path("datasets") / recipe.name
+    check_root(root, recipe)
+    with _executor(options) as executor:
+        report = build(recipe, root, executor)
+    return _print_build(report, root)
+
+
+def _print_build(report: BuildReport, root: Path) -> int:
+    from pipeline.progress import human_bytes, human_seconds
+
+    dataset = report.dataset
+    skipped = len(dataset["source"]["skipped"]) + len((dataset["mixing_set"] or {}).get("skipped", []))
+    print(
+        f"{root}: complete; {dataset['epochs']} epochs × {dataset['samples_per_epoch']:,} samples in "
+        f"{len(dataset['shards']):,} shards, {human_bytes(dataset['bytes'])}"
+    )
+    print(f"digest {dataset['digest']}")
+    if report.num_built:
+        print(
+            f"made {report.num_samples:,} samples in {human_seconds(report.seconds)} "
+            f"({report.num_samples / report.seconds:,.0f}/s) after {human_seconds(report.warm_up_seconds)} "
+            f"of kernel loading; {report.num_found:,} shards were there; "
+            f"peak memory of a worker {human_bytes(report.peak_memory_bytes)}"
+        )
+    else:
+        print("nothing was left to do")
+    if skipped:
+        print(f"{skipped:,} unreadable inputs were skipped; {root}/dataset.json lists them")
+    print(f"next: dreamshards verify {root} --replay 0.01")
+    print(f"      dreamshards preview {root}")
+    return _LOSSES if skipped else 0
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    from pipeline.estimate import estimate
+    from pipeline.executor import InlineExecutor
+
+    for line in estimate(_recipe(options), InlineExecutor(), options.workers or 64):
+        print(line)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipeline.executor import InlineExecutor
+    from pipeline.verify import verify
+
+    report = verify(options.root, options.replay, options.overrides, InlineExecutor())
+    for fault in report.faults:
+        print(fault)
+    if report.faults:
+        raise DreamshardsError(
+            f"{options.root}: {len(report.faults)} faults; remove the files named and their manifests, "
+            "then dataset.json, and build again: only they are made anew"
+        )
+    replayed = f", {report.num_replayed:,} of them rendered again" if report.num_replayed else ""
+    print(f"{options.root}: {report.num_samples:,} samples in {report.num_shards:,} shards are as written{replayed}")
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from pipeline.executor import InlineExecutor
+    from pipeline.replay import replay
+
+    for line in replay(options.root, options.key, options.save, options.overrides, InlineExecutor()):
+        print(line)
+    return 0
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from pipeline.executor import InlineExecutor
+    from pipeline.preview import preview
+
+    out = options.out or options.root.with_name(options.root.name + ".preview")
+    for path in preview(options.root, out, options.samples, options.overrides, InlineExecutor()):
+        print(path)
+    return 0
+
+
+_COMMANDS = {
+    "build": _build,
+    "estimate": _estimate,
+    "verify": _verify,
+    "replay": _replay,
+    "preview": _preview,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Finishing a build: epoch manifests merged, every shard accounted for, dataset.json published last."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DreamshardsError
+from pipeline.identity import recipe_hash
+from pipeline.publish import publish
+from pipeline.sampling import Inputs
+from pipeline.shards.codecs import CODECS
+from pipeline.shards.dataset import Json, write_sealed
+from pipeline.shards.layout import (
+    DATASET_NAME,
+    FORMAT_VERSION,
+    PARTIAL_NAME,
+    ShardName,
+    epoch_manifest,
+)
+from pipeline.shards.manifest import read_summary, write_epoch_manifest
+
+_PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray")
+
+
+def finish(root: Path, inputs: Inputs, identity: dict[str, Any], wanted: list[ShardName]) -> Json:
+    """Merge the manifests of each epoch, check every shard's size, and publish dataset.json.
+
+    Raises:
+        DreamshardsError: a committed shard is not of this build, or not whole.
+    """
+    shards, epochs = [], []
+    for epoch, names in groupby(wanted, key=lambda name: name.epoch):
+        of_epoch = list(names)
+        parts = [(root / name.manifest).read_bytes() for name in of_epoch]
+        path = root / epoch_manifest(epoch)
+        with publish(path, root / PARTIAL_NAME) as file:
+            write_epoch_manifest(file, parts)
+        epochs.append({"file": epoch_manifest(epoch), "sha256": _sha256(path.read_bytes())})
+        for name, content in zip(of_epoch, parts, strict=True):
+            shards.append(_shard_entry(root, name, content, recipe_hash(identity)))
+    return write_sealed(root, DATASET_NAME, _content(inputs, identity, shards, epochs))
+
+
+def _shard_entry(root: Path, name: ShardName, manifest: bytes, expected_hash: str) -> Json:
+    advice = f"remove {name.manifest} and run the same command again to make the shard anew"
+    try:
+        summary = read_summary(manifest)
+    except ValueError as error:
+        raise DreamshardsError(f"{root / name.manifest}: {error}; {advice}") from error
+    if summary.recipe_hash != expected_hash or summary.num_samples != name.stop - name.start:
+        raise DreamshardsError(f"{root / name.manifest}: belongs to another build; {advice}")
+    found = (root / name.tar).stat().st_size
+    if found != summary.tar_bytes:
+        raise DreamshardsError(
+            f"{root / name.tar}: {found} bytes, its manifest says {summary.tar_bytes}; {advice}"
+        )
+    return {
+        "file": name.tar,
+        "samples": summary.num_samples,
+        "bytes": summary.tar_bytes,
+        "sha256": summary.tar_sha256,
+        "manifest": name.manifest,
+        "manifest_sha256": _sha256(manifest),
+    }
+
+
+def _content(
+    inputs: Inputs, identity: dict[str, Any], shards: list[Json], epochs: list[Json]
+) -> Json:
+    recipe, source, pictures = inputs
+    size = recipe.transform.size
+    num_samples = len(source.labels)
+    skipped = [skip._asdict() for skip in source.skipped]
+    mixing_set = None
+    if pictures is not None:
+        lost = [skip._asdict() for skip in pictures.skipped]
+        mixing_set = {"pictures": len(pictures), "digest": pictures.digest, "skipped": lost}
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": recipe.name,
+        "recipe_hash": recipe_hash(identity),
+        "recipe": recipe.model_dump(mode="json"),
+        "identity": identity,
+        "classes": list(source.class_names),
+        "epochs": recipe.epochs,
+        "samples_per_epoch": num_samples,
+        "samples": num_samples * recipe.epochs,
+        "sample": {
+            "shape": [size, size, 3],
+            "dtype": "uint8",
+            "codec": recipe.shards.codec,
+            "lossless": CODECS[recipe.shards.codec].lossless,
+        },
+        "source": {"fingerprint": source.fingerprint, "skipped": skipped},
+        "mixing_set": mixing_set,
+        "bytes": sum(shard["bytes"] for shard in shards),
+        "manifests": epochs,
+        "shards": shards,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in _PACKAGES},
+        },
+    }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,57 @@
+"""What makes two builds the same: every field that decides bytes, and the content of the inputs. No paths."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import PIL
+
+from pipeline.recipe import Recipe
+from pipeline.sampling import Inputs
+from pipeline.shards.dataset import canonical
+from pipeline.shards.layout import FORMAT_VERSION
+
+_PLACES = {"name", "source.path", "source.download", "source.on_unreadable"}
+_PLACES |= {"mixing_set.path", "mixing_set.on_unreadable"}
+"""Fields that say where inputs lie or how to fetch them; their content is hashed instead."""
+
+
+def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe's fields that decide bytes, flat, with dotted names."""
+    flat = {"format_version": FORMAT_VERSION, "pillow": PIL.__version__}
+    flat |= _flatten(recipe.model_dump(mode="json"), "")
+    return {name: value for name, value in flat.items() if name not in _PLACES}
+
+
+def inputs_identity(inputs: Inputs) -> dict[str, Any]:
+    """Return the recipe's identity together with the digests of its source and mixing set."""
+    digest = inputs.pictures.digest if inputs.pictures is not None else None
+    return {
+        **recipe_identity(inputs.recipe),
+        "source.fingerprint": inputs.source.fingerprint,
+        "mixing_set.digest": digest,
+    }
+
+
+def recipe_hash(identity: dict[str, Any]) -> str:
+    """Return the hex SHA-256 of an identity."""
+    return hashlib.sha256(canonical(identity)).hexdigest()
+
+
+def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return a line for each field whose value differs; fields that `wanted` lacks are not compared."""
+    return [
+        f"{name}: the root has {stored.get(name)!r}, this recipe has {value!r}"
+        for name, value in wanted.items()
+        if stored.get(name) != value
+    ]
+
+
+def _flatten(value: Any, prefix: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat |= _flatten(inner, f"{prefix}.{name}" if prefix else name)
+    return flat

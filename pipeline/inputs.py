@@ -1,0 +1,55 @@
+"""Opening what a recipe names, and finding it again from a finished root."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import DreamshardsError
+from pipeline.executor import Executor
+from pipeline.identity import differences, inputs_identity
+from pipeline.pictures import open_pictures
+from pipeline.recipe import Recipe, override_recipe, parse_recipe
+from pipeline.sampling import Inputs
+from pipeline.shards.dataset import Json
+from pipeline.sources import open_source
+
+
+def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
+    """List and check the source, and decode or generate the mixing set, or map it from the cache.
+
+    Raises:
+        DreamshardsError: something named is missing, unreadable or too small.
+    """
+    source = open_source(recipe.source, executor)
+    pictures = None
+    if recipe.mixing_set is not None:
+        pictures = open_pictures(recipe.mixing_set, executor)
+        small = (pictures.heights < recipe.transform.size) | (pictures.widths < recipe.transform.size)
+        if small.any():
+            name = pictures.ids[int(small.argmax())].as_py()
+            raise DreamshardsError(
+                f"mixing picture {name} is smaller than transform.size = {recipe.transform.size} px; "
+                "raise mixing_set.size"
+            )
+    return Inputs(recipe, source, pictures)
+
+
+def reopen_inputs(
+    root: Path, dataset: Json, overrides: Sequence[str], executor: Executor
+) -> Inputs:
+    """Open the inputs of a finished root; `overrides` say where they lie now.
+
+    Raises:
+        DreamshardsError: they are missing, or not the ones the root was built from.
+    """
+    content = override_recipe(dataset["recipe"], overrides)
+    inputs = open_inputs(parse_recipe(content, f"recipe of {root}"), executor)
+    changed = differences(dataset["identity"], inputs_identity(inputs))
+    if changed:
+        lines = "\n  ".join(changed)
+        raise DreamshardsError(
+            f"{root} was built from other inputs:\n  {lines}\n"
+            "say where the right ones are, such as --set source.path=…"
+        )
+    return inputs

@@ -1,0 +1,249 @@
+"""Keeping mixing sets between runs: made once, memory-mapped ever after.
+
+An entry is a folder named by the key of what it holds:
+
+    <cache>/pictures/<key>/pixels.npy       uint8 [total], the pictures end to end
+                           index.parquet    id, offset, height, width; digest, skipped as metadata
+
+It is written under a temporary name and renamed when whole and durable, so a name that exists is
+complete. Knows nothing of where pictures come from.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.cache import cache_folder
+from pipeline.errors import DreamshardsError
+from pipeline.pictures.picture_set import PictureSet, set_digest
+from pipeline.publish import fsync_folder
+from pipeline.sources.progress import Progress
+from pipeline.sources.source import Skipped
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = b"1"
+_PIXELS = "pixels.npy"
+_INDEX = "index.parquet"
+_ABANDONED_S = 24 * 3600  # a temporary folder untouched for this long belongs to a killed process
+_CHUNK_BYTES = 16 << 20
+_SCHEMA = pa.schema(
+    [("id", pa.string()), ("offset", pa.int64()), ("height", pa.int32()), ("width", pa.int32())]
+)
+
+
+class Chunk(NamedTuple):
+    """What one job made: some consecutive pictures of a set.
+
+    Attributes:
+        number: place of the chunk in the set, from 0 without gaps.
+        pixels: uint8 [sum of 3·h·w], its pictures end to end.
+        heights, widths: pixels, one per picture.
+        ids: one per picture.
+        skipped: what this chunk left out.
+    """
+
+    number: int
+    pixels: npt.NDArray[np.uint8]
+    heights: list[int]
+    widths: list[int]
+    ids: list[str]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class BrokenEntryError(Exception):
+    """A cache entry that is not what was once published under its name."""
+
+
+def chunk_length(size: int) -> int:
+    """Return how many pictures of about size×size a job makes: 64, or fewer to stay near 16 MiB."""
+    return max(1, min(64, _CHUNK_BYTES // (3 * size * size)))
+
+
+def cached(key: str, num_pictures: int, make: Callable[[], Iterable[Chunk]]) -> PictureSet:
+    """Return the set stored under `key`, storing what `make` yields if there is none.
+
+    `num_pictures` is how many are expected, for the progress line.
+
+    Chunks may come in any order; memory holds those that wait for an earlier one. A broken entry is
+    reported and replaced. Two processes that make one set at once both succeed; one copy is kept.
+
+    Raises:
+        DreamshardsError: the cache cannot be written. What `make` raises is passed on; then nothing
+            is stored.
+    """
+    entry = cache_folder("pictures") / key
+    if os.path.lexists(entry):
+        try:
+            return open_entry(entry)
+        except BrokenEntryError as error:
+            logger.warning(
+                "mixing set in the cache is broken, making it again: %s: %s", entry, error
+            )
+    temporary = entry.parent / f".{key}.{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+        _remove_abandoned(entry.parent)
+        _write(temporary, make(), Progress("mixing set: making", num_pictures, "pictures"))
+        _publish(temporary, entry)
+        return open_entry(entry)
+    except OSError as error:
+        raise DreamshardsError(
+            f"cannot store the mixing set in {entry.parent}: {error.strerror or error}; free some "
+            "space there or set DREAMSHARDS_CACHE to another folder, then run the same command"
+        ) from error
+    except BrokenEntryError as error:
+        raise DreamshardsError(
+            f"the mixing set just stored cannot be read: {entry}: {error}"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def open_entry(entry: Path) -> PictureSet:
+    """Memory-map the set in the folder `entry`; checks lengths, not pixels.
+
+    Raises:
+        BrokenEntryError: missing or unreadable files, or lengths that do not fit each other.
+    """
+    try:
+        index = pq.ParquetFile(io.BytesIO((entry / _INDEX).read_bytes())).read()
+        mapped = np.load(entry / _PIXELS, mmap_mode="r", allow_pickle=False)
+        stored_bytes = (entry / _PIXELS).stat().st_size
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        raise BrokenEntryError(str(error)) from error
+    metadata = index.schema.metadata or {}
+    if not index.schema.equals(_SCHEMA) or metadata.get(b"format") != _FORMAT or not len(index):
+        raise BrokenEntryError(
+            f"{_INDEX} has not the columns and metadata of format {_FORMAT.decode()}"
+        )
+    table = index.combine_chunks()
+    offsets, heights, widths = (table[name].to_numpy() for name in ("offset", "height", "width"))
+    ends = np.cumsum(3 * heights.astype(np.int64) * widths)
+    if mapped.dtype != np.uint8 or mapped.shape != (ends[-1],):
+        raise BrokenEntryError(f"{_PIXELS} has {mapped.shape} values; expected {ends[-1]}")
+    header_bytes = len(_npy_header(0))
+    if stored_bytes != header_bytes + ends[-1]:
+        raise BrokenEntryError(
+            f"{_PIXELS} has {stored_bytes} bytes; expected {header_bytes + ends[-1]}"
+        )
+    if offsets[0] != 0 or not np.array_equal(offsets[1:], ends[:-1]):
+        raise BrokenEntryError(f"the offsets in {_INDEX} do not follow from the sizes")
+    return PictureSet(
+        pixels=mapped.view(np.ndarray),
+        offsets=offsets,
+        heights=heights,
+        widths=widths,
+        ids=table["id"].chunk(0),
+        digest=metadata[b"digest"].decode(),
+        skipped=tuple(Skipped(*item) for item in json.loads(metadata[b"skipped"])),
+    )
+
+
+def _write(folder: Path, chunks: Iterable[Chunk], progress: Progress) -> None:
+    """Stream `chunks` into the two files of an entry, in order, and make them durable."""
+    hashed = hashlib.sha256()
+    heights: list[int] = []
+    widths: list[int] = []
+    ids: list[str] = []
+    skipped: list[Skipped] = []
+    with (folder / _PIXELS).open("xb") as file:
+        file.write(_npy_header(0))
+        for chunk in _in_order(chunks):
+            hashed.update(chunk.pixels.data)
+            file.write(chunk.pixels.data)
+            heights += chunk.heights
+            widths += chunk.widths
+            ids += chunk.ids
+            skipped += chunk.skipped
+            progress.show(len(ids) + len(skipped))
+        sizes = 3 * np.array(heights, np.int64) * np.array(widths, np.int64)
+        assert file.tell() == len(_npy_header(0)) + sizes.sum()
+        file.seek(0)
+        file.write(_npy_header(int(sizes.sum())))
+        file.flush()
+        os.fsync(file.fileno())
+    metadata = {
+        "format": _FORMAT,
+        "digest": set_digest(hashed, ids, heights, widths),
+        "skipped": json.dumps(skipped),
+    }
+    table = pa.table(
+        [ids, np.cumsum(sizes) - sizes, heights, widths], schema=_SCHEMA.with_metadata(metadata)
+    )
+    with (folder / _INDEX).open("xb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
+    fsync_folder(folder)
+
+
+def _in_order(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    waiting: dict[int, Chunk] = {}
+    following = 0
+    for arrived in chunks:
+        waiting[arrived.number] = arrived
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+    assert not waiting, f"chunk {following} never came"
+
+
+def _npy_header(length: int) -> bytes:
+    """Return the 128 bytes before uint8 [length] in a .npy file, as many for every length."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({length},), }}"
+    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+
+
+def _publish(temporary: Path, entry: Path) -> None:
+    """Give a finished folder its name, unless a whole entry has taken it meanwhile."""
+    for _ in range(8):
+        try:
+            temporary.rename(entry)
+            fsync_folder(entry.parent)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+        try:
+            open_entry(entry)
+            return
+        except BrokenEntryError:
+            aside = entry.parent / f".{entry.name}.{uuid.uuid4().hex}.tmp"
+            with suppress(FileNotFoundError):
+                entry.rename(aside)
+            _remove(aside)
+    raise DreamshardsError(f"cannot replace the broken mixing set {entry}; delete it and run again")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left behind."""
+    oldest = time.time() - _ABANDONED_S
+    for temporary in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (temporary, *temporary.iterdir()))
+            if newest < oldest:
+                _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()

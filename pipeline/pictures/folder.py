@@ -1,0 +1,197 @@
+"""The mixing set of a folder: every picture below it, whatever the layout.
+
+The published `fractals_and_fvis` folder (PixMix, Hendrycks et al., CVPR 2022) works as it is, and
+its transform is followed: the shorter side is resized to `size`, smaller pictures are enlarged, the
+aspect is kept however long the picture. Only one that would then exceed `MAX_PIXELS` of
+`pipeline.sources.images` counts as unreadable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+
+from pipeline.errors import DreamshardsError, UsageError
+from pipeline.executor import Executor
+from pipeline.pictures.cache import Chunk, cached, chunk_length
+from pipeline.pictures.picture_set import PictureSet
+from pipeline.recipe import FolderPictures
+from pipeline.sources.images import (
+    IMAGE_SUFFIXES,
+    UnreadableImage,
+    decode,
+    is_image_name,
+    resize_shorter_side,
+)
+from pipeline.sources.progress import Progress
+from pipeline.sources.source import Skipped
+
+_FORMAT = "folder-1"
+"""Part of the key; a change of what is made from the same files takes a new name."""
+
+_HASH_THREADS = 16
+
+
+class _File(NamedTuple):
+    id: str  # path below the folder, with `/`
+    sha256: str  # hex, or empty when the file could not be read
+
+
+class _Job(NamedTuple):
+    number: int
+    files: list[_File]
+
+
+class _Shared(NamedTuple):
+    root: Path  # absolute
+    size: int
+
+
+def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureSet:
+    """Return the pictures below `config.path`, sorted by relative path, which is the id.
+
+    Names that begin with a dot are passed over; symbolic links are followed, each folder is entered
+    once. Every worker must see the folder under the same path.
+
+    Raises:
+        UsageError: the path is missing, not a folder, or holds no picture.
+        DreamshardsError: unreadable pictures under `on_unreadable: stop`, or nothing but unreadable
+            ones; a file that changes while the set is being made.
+    """
+    size = config.size
+    assert size is not None, "a resolved recipe has a size"
+    root = Path(config.path)
+    files = _hashed(root, _listed(root))
+
+    def make() -> Iterator[Chunk]:
+        length = chunk_length(size)
+        starts = range(0, len(files), length)
+        jobs = (_Job(number, files[start : start + length]) for number, start in enumerate(starts))
+        skipped: list[Skipped] = []
+        for chunk in executor.map(_decode_chunk, _Shared(root.absolute(), size), jobs):
+            skipped += chunk.skipped
+            yield chunk
+        _check_skipped(sorted(skipped), config, len(files))
+
+    pictures = cached(_key(files, size), len(files), make)
+    _check_skipped(pictures.skipped, config, len(files))
+    return pictures
+
+
+def _listed(root: Path) -> list[str]:
+    """Return the relative paths of all pictures, with `/`, sorted."""
+    if not root.is_dir():
+        found = "is a file, not a folder" if root.exists() else "does not exist"
+        raise UsageError(f"mixing_set.path = {str(root)!r} {found}; give a folder of pictures")
+    found_ids = []
+    entered = set()
+
+    def complain(error: OSError) -> None:
+        raise DreamshardsError(f"cannot list mixing set folder {error.filename}: {error.strerror}")
+
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=complain):
+        place = Path(folder).stat()
+        if (place.st_dev, place.st_ino) in entered:  # a link back to a folder already seen
+            folders.clear()
+            continue
+        entered.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = Path(folder).relative_to(root)
+        found_ids += [
+            (below / name).as_posix()
+            for name in names
+            if is_image_name(name) and not name.startswith(".")
+        ]
+    if not found_ids:
+        raise UsageError(
+            f"mixing_set.path = {str(root)!r} holds no pictures at any depth; "
+            f"accepted: {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    for name in found_ids:
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DreamshardsError(f"file name {name!r} below {root} is not UTF-8; rename the file")
+    return sorted(found_ids)
+
+
+def _hashed(root: Path, ids: list[str]) -> list[_File]:
+    """Read every file once, for the key."""
+    progress = Progress("mixing set: checking", len(ids), "files")
+    files = []
+    with ThreadPoolExecutor(_HASH_THREADS) as threads:  # both reading and hashing release the GIL
+        for name, sha256 in zip(
+            ids, threads.map(lambda name: _sha256(root / name), ids), strict=True
+        ):
+            files.append(_File(name, sha256))
+            progress.show(len(files))
+    return files
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""  # reported with its reason when its turn to be decoded comes
+
+
+def _key(files: list[_File], size: int) -> str:
+    """Name the set by all that decides its pixels, and by nothing else: no path, no time."""
+    content = [_FORMAT, PIL.__version__, size, files]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
+    """Decode and resize the files of one job."""
+    parts: list[npt.NDArray[np.uint8]] = []
+    ids: list[str] = []
+    skipped: list[Skipped] = []
+    for name, sha256 in job.files:
+        try:
+            data = (shared.root / name).read_bytes()
+            if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+                raise DreamshardsError(
+                    f"{shared.root / name} changed while the mixing set was being made; run again"
+                )
+            parts.append(resize_shorter_side(decode(data, name), shared.size, name))
+        except OSError as error:
+            skipped.append(Skipped(name, error.strerror or str(error)))
+        except UnreadableImage as error:
+            skipped.append(Skipped(name, error.reason))
+        else:
+            ids.append(name)
+    return Chunk(
+        number=job.number,
+        pixels=np.concatenate([np.empty(0, np.uint8), *(part.reshape(-1) for part in parts)]),
+        heights=[part.shape[0] for part in parts],
+        widths=[part.shape[1] for part in parts],
+        ids=ids,
+        skipped=tuple(skipped),
+    )
+
+
+def _check_skipped(skipped: Sequence[Skipped], config: FolderPictures, num_files: int) -> None:
+    """Raise unless the recipe allows to leave these out and something remains."""
+    if not skipped or (config.on_unreadable == "skip" and len(skipped) < num_files):
+        return
+    if len(skipped) == num_files:
+        advice = "not one can be used; mend them or name another folder"
+    else:
+        advice = "mend or remove them, or leave them out with --set mixing_set.on_unreadable=skip"
+    lines = [f"  {name}: {reason}" for name, reason in skipped]
+    raise DreamshardsError(
+        "\n".join(
+            [
+                f"{len(skipped)} of {num_files} pictures in mixing_set.path = {config.path!r} "
+                f"are unreadable; {advice}",
+                *lines,
+            ]
+        )
+    )

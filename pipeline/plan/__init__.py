@@ -1,0 +1,1 @@
+"""Every random decision of every sample, drawn before any pixel is touched."""

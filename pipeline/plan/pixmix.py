@@ -1,0 +1,129 @@
+"""Every random decision of PixMix, in the reference code's terms (Hendrycks et al., 2022).
+
+A sample starts from its base picture or, one time in two, from an augmented copy of it; then 0..k rounds each mix
+in a fresh augmented copy or the sample's one mixing picture, by add or multiply with weights (a, b).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.plan.rng import F64, Purpose, integers, uniform_rows
+from pipeline.recipe import PixMixConfig
+from pipeline.render.ops import LEVEL_OPS, NUM_STANDARD_OPS, OPS, SIGNED_OPS
+
+I8 = npt.NDArray[np.int8]
+I32 = npt.NDArray[np.int32]
+F32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+_AUGMENTED_SHARE = {"both": 0.5, "mix-input": 1.0, "mix-aug": 0.0}
+"""How often a round mixes in an augmented copy of the input rather than the mixing picture (Table 5)."""
+
+_MIN_LEVEL = 0.1
+
+
+class PixMixPlan(NamedTuple):
+    """The decisions for n samples of at most k rounds. What a sample does not use is 0, or −1 for an index.
+
+    Attributes:
+        start_op: int8 [n], op that makes the starting picture, −1 for the base picture itself.
+        start_level: float32 [n], its level L in [0.1, severity], 0 for an op without one.
+        start_negative: bool [n], its sign.
+        num_rounds: int8 [n], 0..k.
+        picture: int32 [n], index in the mixing set, −1 where no round uses it.
+        picture_y, picture_x: int32 [n], top-left corner of its crop.
+        operand_op: int8 [n, k], op on the base picture that makes the operand, −1 for the mixing picture.
+        operand_level, operand_negative: float32, bool [n, k], as above.
+        mode: int8 [n, k], 0 add, 1 multiply.
+        a, b: float32 [n, k], weights of the picture so far and of the operand.
+    """
+
+    start_op: I8
+    start_level: F32
+    start_negative: Bool
+    num_rounds: I8
+    picture: I32
+    picture_y: I32
+    picture_x: I32
+    operand_op: I8
+    operand_level: F32
+    operand_negative: Bool
+    mode: I8
+    a: F32
+    b: F32
+
+
+def draw_pixmix(
+    config: PixMixConfig,
+    picture_heights: I32,
+    picture_widths: I32,
+    *,
+    size: int,
+    seed: int,
+    epoch: int,
+    start: int,
+    stop: int,
+) -> PixMixPlan:
+    """Draw the decisions for positions [start, stop) of an epoch of size×size samples."""
+    k, beta = config.k, config.beta
+    width = 8 + k * (6 + 2 * beta)
+    u = uniform_rows(seed, Purpose.PIXMIX, epoch=epoch, start=start, stop=stop, width=width)
+    head, rounds = u[:, :8], u[:, 8:].reshape(len(u), k, 6 + 2 * beta)
+
+    num_rounds = integers(head[:, 7], k + 1).astype(np.int8)
+    used = np.arange(k) < num_rounds[:, None]
+    augmented = head[:, 3] < 0.5
+    start_op, start_level, start_negative = _draw_op(config, augmented, head[:, 4:7])
+    share = _AUGMENTED_SHARE[config.strategy]
+    from_input = rounds[:, :, 0] < share
+    op, level, negative = _draw_op(config, used & from_input, rounds[:, :, 1:4])
+    mode = np.where(used, rounds[:, :, 4] >= 0.5, False).astype(np.int8)
+    a, b = _draw_weights(rounds[:, :, 5], rounds[:, :, 6 : 6 + beta], rounds[:, :, 6 + beta :])
+
+    meets_picture = (used & ~from_input).any(axis=1)
+    picture = integers(head[:, 0], len(picture_heights))
+    picture_y = integers(head[:, 1], picture_heights[picture] - size + 1)
+    picture_x = integers(head[:, 2], picture_widths[picture] - size + 1)
+    return PixMixPlan(
+        start_op,
+        start_level,
+        start_negative,
+        num_rounds,
+        np.where(meets_picture, picture, np.int32(-1)),
+        np.where(meets_picture, picture_y, np.int32(0)),
+        np.where(meets_picture, picture_x, np.int32(0)),
+        op,
+        level,
+        negative,
+        mode,
+        np.where(used, a, np.float32(0)),
+        np.where(used, b, np.float32(0)),
+    )
+
+
+def _draw_op(config: PixMixConfig, wanted: Bool, u: F64) -> tuple[I8, F32, Bool]:
+    """Draw op, level and sign from three uniforms where `wanted`."""
+    num_ops = NUM_STANDARD_OPS if config.ops == "standard" else len(OPS)
+    op = integers(u[..., 0], num_ops).astype(np.int8)
+    level = (_MIN_LEVEL + (config.severity - _MIN_LEVEL) * u[..., 1]).astype(np.float32)
+    negative = u[..., 2] >= 0.5
+    return (
+        np.where(wanted, op, np.int8(-1)),
+        np.where(wanted & np.isin(op, LEVEL_OPS), level, np.float32(0)),
+        wanted & np.isin(op, SIGNED_OPS) & negative,
+    )
+
+
+def _draw_weights(branch: F64, first: F64, second: F64) -> tuple[F32, F32]:
+    """Draw (a, b): one time in two a ~ Beta(β, 1), b ~ Beta(1, β), else a ~ 1 + Beta(1, β), b ~ −Beta(1, β).
+
+    For whole β these are the largest and the smallest of β uniforms: exact, with no power function.
+    """
+    inner = branch < 0.5
+    a = np.where(inner, first.max(axis=-1), 1 + first.min(axis=-1))
+    b = np.where(inner, second.min(axis=-1), -second.min(axis=-1))
+    return a.astype(np.float32), b.astype(np.float32)

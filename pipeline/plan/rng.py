@@ -1,0 +1,67 @@
+"""Random numbers as a function of a structured key; nothing here or above touches a global generator.
+
+A stream is Philox 4×64 (Salmon et al., 2011) with key (seed, purpose) and counter (·, ·, block, epoch), so two
+different keys can never share a word. Only the bit generator's raw words are used, which NumPy keeps stable
+between versions, and only exact arithmetic turns them into decisions.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+import numpy.typing as npt
+
+F64 = npt.NDArray[np.float64]
+
+
+class Purpose(enum.IntEnum):
+    """What a stream decides; a number once used is never given another meaning."""
+
+    ORDER = 1
+    BASE = 2
+    PIXMIX = 3
+    CHECK = 4
+
+
+def words(
+    seed: int, purpose: Purpose, *, epoch: int, block: int, count: int
+) -> npt.NDArray[np.uint64]:
+    """Return the first `count` words of a stream, uint64."""
+    generator = np.random.Philox(
+        key=np.array([seed, purpose], np.uint64), counter=np.array([0, 0, block, epoch], np.uint64)
+    )
+    raw: npt.NDArray[np.uint64] = generator.random_raw(count)
+    return raw
+
+
+def uniforms(
+    seed: int, purpose: Purpose, *, epoch: int, block: int, shape: tuple[int, ...]
+) -> F64:
+    """Return float64 of `shape`, uniform on the open interval (0, 1), 53 bits each."""
+    raw = words(seed, purpose, epoch=epoch, block=block, count=int(np.prod(shape)))
+    return (((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53).reshape(shape)
+
+
+def integers(u: F64, count: int | npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Turn uniforms into whole numbers of [0, count); `count` ≥ 1 broadcasts against `u`."""
+    return np.minimum((u * count).astype(np.int32), np.asarray(count, np.int32) - 1)
+
+
+BLOCK = 1024
+"""Positions per block. Part of the format: another value gives other decisions."""
+
+
+def uniform_rows(
+    seed: int, purpose: Purpose, *, epoch: int, start: int, stop: int, width: int
+) -> F64:
+    """Return `width` uniforms for each position in [start, stop), float64 [stop − start, width].
+
+    A position's row depends on (seed, purpose, epoch, position, width) alone.
+    """
+    parts = []
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        first, last = block * BLOCK, min((block + 1) * BLOCK, stop)
+        rows = uniforms(seed, purpose, epoch=epoch, block=block, shape=(last - first, width))
+        parts.append(rows[max(start - first, 0) :])
+    return np.concatenate(parts) if parts else np.empty((0, width))

@@ -1,0 +1,90 @@
+"""One calm progress line for long work: live on a terminal, a plain line now and then elsewhere. On stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from typing_extensions import Self
+
+_PLAIN_INTERVAL_S = 10.0
+
+
+def human_bytes(count: float) -> str:
+    """Return a size in decimal units: 999 B, 1.5 kB, 2.3 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 999.5 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class ShardProgress:
+    """Shards, samples per second, bytes and time left of a build; a context manager."""
+
+    def __init__(self, total_shards: int, total_samples: int, done_shards: int = 0) -> None:
+        """Count from `done_shards` that an earlier run committed; rates are of this run alone."""
+        self.total_shards, self.total_samples = total_shards, total_samples
+        self.done_shards, self.samples, self.bytes = done_shards, 0, 0
+        self._begun = self._last_line = time.monotonic()
+        self._live: Progress | None = None
+        console = Console(stderr=True)
+        if console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.fields[head]}"), BarColumn(), TextColumn("{task.fields[tail]}"),
+                console=console,
+            )
+            self._task = self._live.add_task("", total=total_shards, head="", tail="")
+
+    def advance(self, samples: int, size_bytes: int) -> None:
+        """Count one more shard of this run."""
+        self.done_shards += 1
+        self.samples += samples
+        self.bytes += size_bytes
+        self._show()
+
+    def _show(self) -> None:
+        head, tail = self._texts()
+        if self._live is not None:
+            self._live.update(self._task, completed=self.done_shards, head=head, tail=tail)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _PLAIN_INTERVAL_S or self.done_shards == self.total_shards:
+            self._last_line = now
+            print(f"{head}  {tail}", file=sys.stderr, flush=True)
+
+    def _texts(self) -> tuple[str, str]:
+        elapsed = max(time.monotonic() - self._begun, 1e-9)
+        rate = self.samples / elapsed
+        head = f"shards {self.done_shards:,}/{self.total_shards:,}"
+        left = self.total_samples - self.samples
+        eta = human_seconds(left / rate) if rate else "-"
+        tail = f"{rate:,.0f} samples/s  {human_bytes(self.bytes)}  ETA {eta}"
+        return head, tail
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+            self._show()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()

@@ -1,0 +1,63 @@
+"""Base transforms as pixels: a box out of each source picture, padded with zeros, resized, mirrored."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.plan.base import BasePlan
+from pipeline.render.jit import kernel
+from pipeline.sources.source import ArraySource, Source
+
+U8 = npt.NDArray[np.uint8]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@kernel
+def _crop_batch(pictures: U8, indices: I64, tops: I32, lefts: I32, flips: Bool, out: U8) -> None:
+    """Copy an S×S box of pictures[indices[i]] to out[i], zero where it leaves the picture, then mirror it."""
+    height, width, size = pictures.shape[1], pictures.shape[2], out.shape[1]
+    for i in range(len(indices)):
+        picture = pictures[indices[i]]
+        for row in range(size):
+            source_row = tops[i] + row
+            for column in range(size):
+                source_column = lefts[i] + (size - 1 - column if flips[i] else column)
+                inside = 0 <= source_row < height and 0 <= source_column < width
+                for channel in range(3):
+                    value = picture[source_row, source_column, channel] if inside else np.uint8(0)
+                    out[i, row, column, channel] = value
+
+
+def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
+    """Return the n pictures after the base transform, uint8 [n, size, size, 3].
+
+    Boxes of another size are resized with Pillow's antialiased bilinear filter, as torchvision does.
+    """
+    out = np.empty((len(indices), size, size, 3), np.uint8)
+    resized = (plan.crop_h != size) | (plan.crop_w != size)
+    if isinstance(source, ArraySource) and not resized.any():
+        _crop_batch(source.pixels, indices, plan.crop_y, plan.crop_x, plan.flip, out)
+        return out
+    nought = np.zeros(1, np.int64)
+    for i, index in enumerate(indices.tolist()):
+        picture = source.read(index)
+        if resized[i]:
+            out[i] = _resized_box(plan, i, picture, size)
+        else:
+            row = slice(i, i + 1)
+            boxes = plan.crop_y[row], plan.crop_x[row], plan.flip[row]
+            _crop_batch(picture[None], nought, *boxes, out[row])
+    return out
+
+
+def _resized_box(plan: BasePlan, row: int, picture: U8, size: int) -> U8:
+    top, left = int(plan.crop_y[row]), int(plan.crop_x[row])
+    box = picture[top : top + int(plan.crop_h[row]), left : left + int(plan.crop_w[row])]
+    resized = np.asarray(
+        Image.fromarray(box).resize((size, size), Image.Resampling.BILINEAR)
+    )
+    return resized[:, ::-1] if plan.flip[row] else resized

@@ -1,0 +1,53 @@
+"""The one way pixel kernels are compiled.
+
+No fast-math and no parallel loops: LLVM then keeps the order of every IEEE operation and fuses none, so an
+AVX2 and an AVX-512 host of one cluster compute the same bytes.
+
+Compiled code is cached on disk. Numba checks a cached kernel against its own file alone, not against those
+whose kernels it calls, so ours live in a folder named by the source of all of them: an edited or upgraded
+package never runs an old kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numba
+
+from pipeline.cache import cache_folder
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _cache_folder() -> Path:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    named = numba.config.CACHE_DIR
+    return (Path(named) if named else cache_folder("kernels")) / digest.hexdigest()[:16]
+
+
+_CACHE_FOLDER = _cache_folder()
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on first use; it releases the GIL while it runs."""
+    return _compiled(function, "never")
+
+
+def inlined(function: F) -> F:
+    """Compile a scalar helper into its callers, so that their loops vectorise."""
+    return _compiled(function, "always")
+
+
+def _compiled(function: F, inline: str) -> F:
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_CACHE_FOLDER)  # read when the decorator runs
+    try:
+        options = {"cache": True, "nogil": True, "error_model": "numpy", "inline": inline}
+        return cast(F, numba.njit(**options)(function))
+    finally:
+        numba.config.CACHE_DIR = before

@@ -1,0 +1,161 @@
+"""PixMix's two mixing operations on float32 pixels in [0, 1]: add and multiply, weighted by (a, b).
+
+    add:       (a·(2x − 1) + b·(2y − 1) + 1) / 2
+    multiply:  (2x)^a · max(2y, 1e-37)^b / 2
+
+clipped to [0, 1]; x is the picture so far, y the picture mixed in. `add` follows the published order of float32
+operations exactly. Powers are exp2(p·log2(v)) by polynomials of plain arithmetic, accurate to about 1e-6, since
+the C library's powf may differ in its last bit between hosts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import nearest
+from pipeline.render.jit import inlined, kernel
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+MODES = ("add", "multiply")
+"""Names of the mixing operations; a mode's number in a plan is its place here."""
+ADD, MULTIPLY = 0, 1
+
+_0, _HALF, _1, _2 = (np.float32(value) for value in (0, 0.5, 1, 2))
+_255 = np.float32(255)
+_TINY = np.float32(1e-37)
+_SMALLEST = np.float32(2.0**-126)
+_MAX_EXPONENT, _MIN_EXPONENT = np.float32(127.49), np.float32(-126.0)
+
+# log2(m) = 2/ln 2 · (s + s³/3 + s⁵/5 + …) with s = (m − 1)/(m + 1), |s| < 0.172: s⁹ leaves 1e-9
+_L1, _L3, _L5, _L7, _L9 = (np.float32(2 / (n * math.log(2))) for n in (1, 3, 5, 7, 9))
+# exp2(f) by its Taylor series, |f| ≤ ½: f⁷ leaves 5e-9
+_E1, _E2, _E3, _E4, _E5, _E6, _E7 = (
+    np.float32(math.log(2) ** n / math.factorial(n)) for n in range(1, 8)
+)
+_SQRT_HALF_BITS, _23, _127 = np.int32(0x3F3504F3), np.int32(23), np.int32(127)
+_ROUNDER = np.float32(1.5 * 2**23)
+"""Added and taken away again, it rounds a float32 to the nearest whole number."""
+
+
+@inlined
+def power(value: np.float32, exponent: np.float32) -> np.float32:
+    """Return value^exponent for value ≥ 0, float32; 0 for value 0. Comparisons stand for min and max, which
+    keep a loop from being vectorised."""
+    normal = value if value > _SMALLEST else _SMALLEST
+    bits = np.float32(normal).view(np.int32)
+    whole = np.int32(np.int32(bits - _SQRT_HALF_BITS) >> _23)
+    mantissa = np.int32(bits - np.int32(whole << _23)).view(np.float32)
+    s = (mantissa - _1) / (mantissa + _1)
+    s2 = s * s
+    log2 = np.float32(whole) + s * (_L1 + s2 * (_L3 + s2 * (_L5 + s2 * (_L7 + s2 * _L9))))
+    t = exponent * log2
+    t = t if t > _MIN_EXPONENT else _MIN_EXPONENT
+    t = t if t < _MAX_EXPONENT else _MAX_EXPONENT
+    n = (t + _ROUNDER) - _ROUNDER
+    f = t - n
+    series = _E6 + f * _E7
+    series = _E4 + f * (_E5 + f * series)
+    series = _1 + f * (_E1 + f * (_E2 + f * (_E3 + f * series)))
+    scale = np.int32(np.int32(np.int32(n) + _127) << _23).view(np.float32)
+    return series * scale if value > _0 else _0
+
+
+@inlined
+def clip(value: np.float32) -> np.float32:
+    """Clip to [0, 1]."""
+    low = value if value > _0 else _0
+    return low if low < _1 else _1
+
+
+@kernel
+def _mix_add(x: F32, y: F32, a: np.float32, b: np.float32, out: F32) -> None:
+    for i in range(x.size):
+        out[i] = clip((a * (x[i] * _2 - _1) + b * (y[i] * _2 - _1) + _1) * _HALF)
+
+
+@kernel
+def _mix_multiply(x: F32, y: F32, a: np.float32, b: np.float32, out: F32) -> None:
+    for i in range(x.size):
+        divisor = y[i] * _2
+        divisor = divisor if divisor > _TINY else _TINY
+        out[i] = clip(power(x[i] * _2, a) * power(divisor, b) * _HALF)
+
+
+@kernel
+def fill_terms(mode: int, is_x: bool, weight: np.float32, terms: F32) -> None:
+    """Fill `terms`, float32 [256], with one operand's share of the mix for each 8-bit value.
+
+    With these, add is (x + y + 1)/2 and multiply is x·y/2, in the same order of operations as above.
+    """
+    for value in range(256):
+        doubled = np.float32(value) / _255 * _2
+        if mode == ADD:
+            terms[value] = weight * (doubled - _1)
+        else:
+            floor = _0 if is_x else _TINY
+            terms[value] = power(doubled if doubled > floor else floor, weight)
+
+
+@kernel
+def mix_first(mode: int, x: U8, y: U8, x_terms: F32, y_terms: F32, out: F32) -> None:
+    """Mix two 8-bit pictures, flat, into `out`, float32 in [0, 1]."""
+    if mode == ADD:
+        for i in range(out.size):
+            out[i] = clip((x_terms[x[i]] + y_terms[y[i]] + _1) * _HALF)
+    else:
+        for i in range(out.size):
+            out[i] = clip(x_terms[x[i]] * y_terms[y[i]] * _HALF)
+
+
+@kernel
+def mix_next(mode: int, state: F32, y: U8, a: np.float32, y_terms: F32) -> None:
+    """Mix an 8-bit picture, flat, into `state`, float32 in [0, 1], in place."""
+    if mode == ADD:
+        for i in range(state.size):
+            state[i] = clip((a * (state[i] * _2 - _1) + y_terms[y[i]] + _1) * _HALF)
+    else:
+        for i in range(state.size):  # vectorises: no look-ups in it
+            state[i] = power(state[i] * _2, a)
+        for i in range(state.size):
+            state[i] = clip(state[i] * y_terms[y[i]] * _HALF)
+
+
+@kernel
+def quantise(state: F32, out: U8) -> None:
+    """Round float32 in [0, 1] to the nearest of 256 levels."""
+    for i in range(state.size):
+        out[i] = np.uint8(np.int32(state[i] * _255 + _HALF))
+
+
+def mix(name: str, x: F32, y: F32, a: float, b: float) -> F32:
+    """Mix two pictures once; a reference entry point for checking single steps.
+
+    Args:
+        name: 'add' or 'multiply'.
+        x, y: float32 of one shape, in [0, 1].
+        a, b: the weights; rounded to float32.
+
+    Returns:
+        float32 of the same shape, clipped to [0, 1].
+
+    Raises:
+        ValueError: an unknown name, other dtypes, or shapes that differ.
+    """
+    if name not in MODES:
+        raise ValueError(f"mix: got {name!r}{nearest(name, MODES)}; allowed: {', '.join(MODES)}")
+    for label, operand in (("x", x), ("y", y)):
+        if not isinstance(operand, np.ndarray) or operand.dtype != np.float32:
+            kind = getattr(operand, "dtype", type(operand).__name__)
+            raise ValueError(f"{label}: got {kind}; allowed: a float32 array")
+    if x.shape != y.shape:
+        raise ValueError(f"y: got shape {list(y.shape)}; allowed: that of x, {list(x.shape)}")
+    out = np.empty(x.shape, np.float32)
+    flat_x, flat_y = np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(y).reshape(-1)
+    mix_flat = _mix_add if name == "add" else _mix_multiply
+    mix_flat(flat_x, flat_y, np.float32(a), np.float32(b), out.reshape(-1))
+    return out

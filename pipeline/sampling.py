@@ -1,0 +1,118 @@
+"""Samples from a recipe: the plan of any positions, and its pixels. What shards, replay and preview share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.families import FAMILIES, FamilyPlan
+from pipeline.pictures.picture_set import PictureSet
+from pipeline.plan.base import BasePlan, draw_base
+from pipeline.plan.order import source_indices
+from pipeline.recipe import Recipe
+from pipeline.render.base import render_bases
+from pipeline.sources.source import Source
+
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+
+
+class Inputs(NamedTuple):
+    """A recipe with everything it names opened."""
+
+    recipe: Recipe
+    source: Source
+    pictures: PictureSet | None
+
+
+class Plan(NamedTuple):
+    """Every decision for n samples.
+
+    Attributes:
+        sources: int64 [n], index of each sample's source picture.
+        base: the base transform's decisions.
+        augmentation: the family's decisions.
+    """
+
+    sources: I64
+    base: BasePlan
+    augmentation: FamilyPlan
+
+    def rows(self, start: int, stop: int) -> Plan:
+        """Return the plan of rows [start, stop)."""
+        augmentation = self.augmentation
+        if augmentation:
+            augmentation = type(augmentation)(*(column[start:stop] for column in augmentation))
+        base = BasePlan(*(column[start:stop] for column in self.base))
+        return Plan(self.sources[start:stop], base, augmentation)
+
+
+def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
+    """Draw every decision for positions [start, stop) of an epoch."""
+    recipe, source = inputs.recipe, inputs.source
+    sources = source_indices(recipe.seed, epoch, len(source.labels), start, stop)
+    base = draw_base(
+        recipe.transform,
+        source.heights[sources],
+        source.widths[sources],
+        seed=recipe.seed,
+        epoch=epoch,
+        start=start,
+        stop=stop,
+    )
+    family = FAMILIES[recipe.augmentation.family]
+    return Plan(sources, base, family.draw(recipe, inputs.pictures, epoch, start, stop))
+
+
+def render_plan(inputs: Inputs, plan: Plan) -> U8:
+    """Render the planned samples, uint8 [n, S, S, 3]."""
+    bases = render_bases(plan.base, plan.sources, inputs.source, inputs.recipe.transform.size)
+    family = FAMILIES[inputs.recipe.augmentation.family]
+    return family.render(plan.augmentation, bases, inputs.pictures)
+
+
+# ── the plan as manifest columns ──
+
+BASE_FIELDS = (
+    pa.field("source_index", pa.int64(), nullable=False),
+    pa.field("source_id", pa.string(), nullable=False),
+    pa.field("label", pa.int32(), nullable=False),
+    pa.field("crop_y", pa.int32(), nullable=False),
+    pa.field("crop_x", pa.int32(), nullable=False),
+    pa.field("crop_h", pa.int32(), nullable=False),
+    pa.field("crop_w", pa.int32(), nullable=False),
+    pa.field("flip", pa.bool_(), nullable=False),
+)
+
+
+def plan_fields(family: str) -> tuple[pa.Field, ...]:
+    """Return the manifest's plan columns for an augmentation family."""
+    return (*BASE_FIELDS, *FAMILIES[family].fields)
+
+
+def plan_columns(inputs: Inputs, plan: Plan) -> list[pa.Array]:
+    """Return one array for each of `plan_fields`."""
+    indices = pa.array(plan.sources)
+    family = FAMILIES[inputs.recipe.augmentation.family]
+    return [
+        indices,
+        inputs.source.ids.take(indices),
+        pa.array(inputs.source.labels[plan.sources]),
+        *(pa.array(column) for column in plan.base),
+        *family.columns(plan.augmentation, inputs.pictures),
+    ]
+
+
+def plan_from_rows(recipe: Recipe, rows: pa.Table) -> Plan:
+    """Rebuild the plan of some manifest rows."""
+
+    def column(name: str) -> npt.NDArray[np.generic]:
+        return np.ascontiguousarray(rows[name].to_numpy())
+
+    base = BasePlan(*(column(name) for name in BasePlan._fields))  # type: ignore[arg-type]
+    family = FAMILIES[recipe.augmentation.family]
+    sources = column("source_index").astype(np.int64)
+    return Plan(sources, base, family.from_columns(rows, recipe))

@@ -1,0 +1,86 @@
+"""How a sample's pixels become the bytes of one tar member, and back. A new codec is one entry in `CODECS`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+U8 = npt.NDArray[np.uint8]
+
+
+class Codec(NamedTuple):
+    """One encoding of uint8 [H, W, 3] pictures.
+
+    Attributes:
+        encode: (pictures [n, S, S, 3], quality) → uint8 [n, size] or n byte strings.
+        decode: bytes → uint8 [H, W, 3].
+        lossless: whether decode gives back the very pixels.
+        bits_per_pixel: what one sample is reckoned to take when shards are sized before anything is made.
+    """
+
+    encode: Callable[[U8, int | None], U8 | Sequence[bytes]]
+    decode: Callable[[bytes], U8]
+    lossless: bool
+    bits_per_pixel: float
+
+
+def npy_header(shape: Sequence[int]) -> bytes:
+    """Return the header of an npy file of uint8 in C order; its length is a multiple of 64."""
+    buffer = io.BytesIO()
+    content = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(buffer, content)
+    return buffer.getvalue()
+
+
+def _encode_npy(pictures: U8, quality: int | None) -> U8:
+    header = np.frombuffer(npy_header(pictures.shape[1:]), np.uint8)
+    out = np.empty((len(pictures), len(header) + pictures[0].size), np.uint8)
+    out[:, : len(header)] = header
+    out[:, len(header) :] = pictures.reshape(len(pictures), -1)
+    return out
+
+
+def _decode_npy(data: bytes) -> U8:
+    picture: U8 = np.load(io.BytesIO(data), allow_pickle=False)
+    return picture
+
+
+def _pillow_encoder(kind: str, **options: object) -> Callable[[U8, int | None], Sequence[bytes]]:
+    def encode(pictures: U8, quality: int | None) -> Sequence[bytes]:
+        chosen = options if quality is None else {**options, "quality": quality}
+        encoded = []
+        for picture in pictures:
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, kind, **chosen)
+            encoded.append(buffer.getvalue())
+        return encoded
+
+    return encode
+
+
+def _decode_pillow(data: bytes) -> U8:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+CODECS: dict[str, Codec] = {
+    "npy": Codec(_encode_npy, _decode_npy, True, 24),
+    # 4:4:4, since saturated fractals lose far more to 4:2:0 than its bytes are worth
+    "jpg": Codec(_pillow_encoder("JPEG", subsampling=0), _decode_pillow, False, 5),
+    "png": Codec(_pillow_encoder("PNG", compress_level=6), _decode_pillow, True, 18),
+    "webp": Codec(_pillow_encoder("WEBP", method=4), _decode_pillow, False, 4),
+}
+
+
+def record_bytes(codec: str, size: int) -> int:
+    """Return the bytes that one size×size sample is reckoned to take in a tar; exact for npy."""
+    pixels = size * size
+    payload = int(pixels * CODECS[codec].bits_per_pixel / 8)
+    if codec == "npy":
+        payload = len(npy_header((size, size, 3))) + 3 * pixels
+    return 512 + (payload + 511) // 512 * 512 + 1024

@@ -1,0 +1,81 @@
+"""A root's two JSON files: recipe.json, its identity from the start, and dataset.json, the proof of completion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DreamshardsError
+from pipeline.publish import publish_bytes
+from pipeline.shards.layout import DATASET_NAME, FORMAT_VERSION, PARTIAL_NAME, RECIPE_NAME
+
+Json = dict[str, Any]
+
+
+def canonical(content: Json) -> bytes:
+    """Return JSON with sorted keys and no spaces: equal content, equal bytes."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest_of(content: Json) -> str:
+    """Return the hex SHA-256 of `content` without its own `digest`."""
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    return hashlib.sha256(canonical(rest)).hexdigest()
+
+
+def write_sealed(root: Path, name: str, content: Json) -> Json:
+    """Publish `content` under `name` with its digest added; return it so."""
+    sealed = {**content, "digest": digest_of(content)}
+    text = json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
+    publish_bytes(root / name, text.encode(), root / PARTIAL_NAME)
+    return sealed
+
+
+def read_sealed(root: Path, name: str) -> Json | None:
+    """Return the content of a sealed file, or None where there is none.
+
+    Raises:
+        DreamshardsError: the file is unreadable, altered, or of another format version.
+    """
+    path = root / name
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise DreamshardsError(
+            f"{path}: unreadable ({error}); restore it from a copy, or build again in a new root"
+        ) from error
+    if not isinstance(content, dict) or content.get("digest") != digest_of(content):
+        expected = content.get("digest") if isinstance(content, dict) else None
+        raise DreamshardsError(
+            f"{path}: altered since it was written (digest {expected} in the file); "
+            "restore it from a copy, or build again in a new root"
+        )
+    if content.get("format_version") != FORMAT_VERSION:
+        raise DreamshardsError(
+            f"{path}: format version {content.get('format_version')}; this release reads {FORMAT_VERSION}"
+        )
+    return content
+
+
+def read_dataset(root: Path) -> Json:
+    """Return dataset.json of a complete build.
+
+    Raises:
+        DreamshardsError: there is no complete build at `root`.
+    """
+    if not root.is_dir():
+        raise DreamshardsError(f"{root}: no such folder; give the root of a build")
+    content = read_sealed(root, DATASET_NAME)
+    if content is None:
+        started = (root / RECIPE_NAME).exists()
+        advice = (
+            "the build is not complete; run the same build command again to go on"
+            if started
+            else "this is not the root of a build"
+        )
+        raise DreamshardsError(f"{root}: no {DATASET_NAME}; {advice}")
+    return content

@@ -1,0 +1,82 @@
+"""Names inside a root, and how an epoch is split into shards. Pure functions.
+
+    ROOT/recipe.json                       the identity of the build, written first
+    ROOT/dataset.json                      written last: its presence means the build is complete
+    ROOT/epoch-0000/shard-000000.tar       stock WebDataset
+    ROOT/epoch-0000/shard-000000.parquet   its manifest: its presence means the shard is committed
+    ROOT/epoch-0000/manifest.parquet       all rows of the epoch
+    ROOT/.partial/                         files being written; gone when the build is complete
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+RECIPE_NAME = "recipe.json"
+DATASET_NAME = "dataset.json"
+PARTIAL_NAME = ".partial"
+FORMAT_VERSION = 1
+
+KEY_WIDTH = 15
+"""Bytes of a key: epoch in 4 digits, '-', position in 10."""
+
+_KEY = re.compile(r"(\d{4})-(\d{10})")
+
+TARGET_SHARD_BYTES = 64 * 2**20
+"""Shard size aimed at when the recipe names none: large reads, yet enough shards to share out."""
+
+
+class ShardName(NamedTuple):
+    """One shard of a root: epoch, number and the positions [start, stop) it holds."""
+
+    epoch: int
+    shard: int
+    start: int
+    stop: int
+
+    @property
+    def tar(self) -> str:
+        """Path of the tar below the root."""
+        return f"{epoch_folder(self.epoch)}/shard-{self.shard:06d}.tar"
+
+    @property
+    def manifest(self) -> str:
+        """Path of the manifest below the root."""
+        return f"{epoch_folder(self.epoch)}/shard-{self.shard:06d}.parquet"
+
+
+def epoch_folder(epoch: int) -> str:
+    """Return the folder of an epoch below the root."""
+    return f"epoch-{epoch:04d}"
+
+
+def epoch_manifest(epoch: int) -> str:
+    """Return the path of an epoch's merged manifest below the root."""
+    return f"{epoch_folder(epoch)}/manifest.parquet"
+
+
+def shards_of_epoch(epoch: int, num_samples: int, samples_per_shard: int) -> list[ShardName]:
+    """Split an epoch into the fewest shards of at most `samples_per_shard`, equal within one sample."""
+    num_shards = -(-num_samples // samples_per_shard)
+    edges = [num_samples * shard // num_shards for shard in range(num_shards + 1)]
+    return [ShardName(epoch, i, edges[i], edges[i + 1]) for i in range(num_shards)]
+
+
+def keys(epoch: int, start: int, stop: int) -> npt.NDArray[np.uint8]:
+    """Return the keys of positions [start, stop) as ASCII, uint8 [n, 15]."""
+    positions = np.arange(start, stop, dtype=np.int64)
+    out = np.empty((len(positions), KEY_WIDTH), np.uint8)
+    out[:, :5] = np.frombuffer(f"{epoch:04d}-".encode(), np.uint8)
+    for digit in range(10):
+        out[:, 5 + digit] = positions // 10 ** (9 - digit) % 10 + ord("0")
+    return out
+
+
+def parse_key(key: str) -> tuple[int, int] | None:
+    """Return (epoch, position) of a key, or None if it is not one."""
+    match = _KEY.fullmatch(key)
+    return (int(match[1]), int(match[2])) if match else None

@@ -1,0 +1,85 @@
+"""Manifests: one Parquet row a sample, saying where its bytes lie and how it was made."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_METADATA_KEY = b"dreamshards"
+
+PLACE_FIELDS = (
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("epoch", pa.int32(), nullable=False),
+    pa.field("position", pa.int64(), nullable=False),
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("size", pa.int64(), nullable=False),
+    pa.field("crc32", pa.uint32(), nullable=False),
+)
+"""Where a sample is: `offset` and `size` are those of its payload in the tar, in bytes, `crc32` is the payload's."""
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """What a committed manifest says of its shard as a whole."""
+
+    recipe_hash: str
+    epoch: int
+    shard: int
+    num_samples: int
+    tar_bytes: int
+    tar_sha256: str
+
+
+def write_manifest(
+    file: BinaryIO, summary: ShardSummary, fields: Sequence[pa.Field], columns: Sequence[pa.Array]
+) -> None:
+    """Write one shard's manifest; the same rows give the same bytes."""
+    metadata = {_METADATA_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
+    schema = pa.schema(list(fields), metadata=metadata)
+    pq.write_table(pa.Table.from_arrays(list(columns), schema=schema), file, compression="zstd")
+
+
+def read_summary(content: bytes) -> ShardSummary:
+    """Return the summary of a shard's manifest.
+
+    Raises:
+        ValueError: the bytes are not a manifest of this format.
+    """
+    try:
+        metadata: dict[bytes, bytes] = pq.read_metadata(io.BytesIO(content)).metadata or {}
+        fields: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
+        return ShardSummary(**fields)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a readable manifest: {error}") from error
+
+
+def read_rows(content: bytes) -> pa.Table:
+    """Return all rows of a manifest.
+
+    Raises:
+        ValueError: the bytes are not a readable manifest.
+    """
+    try:
+        return pq.read_table(io.BytesIO(content))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not a readable manifest: {error}") from error
+
+
+def write_epoch_manifest(file: BinaryIO, parts: Iterable[bytes]) -> None:
+    """Write the rows of shard manifests, given as file contents in order, as one file; a row group each."""
+    writer = None
+    for content in parts:
+        table = read_rows(content)
+        if writer is None:
+            writer = pq.ParquetWriter(
+                file, table.schema.remove_metadata(), compression="zstd"
+            )
+        writer.write_table(table.replace_schema_metadata(None))
+    if writer is not None:
+        writer.close()

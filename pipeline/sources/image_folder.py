@@ -1,0 +1,106 @@
+"""A folder with one sub-folder of pictures per class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import DreamshardsError, UsageError
+from pipeline.executor import Executor
+from pipeline.recipe import ImageFolderSource
+from pipeline.sources.folder_listing import Listing, list_folder
+from pipeline.sources.images import IMAGE_SUFFIXES
+from pipeline.sources.scan import Scan, scan_folder
+from pipeline.sources.source import FileSource, Skipped
+
+
+def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSource:
+    """List the folder and decode every file once, so that a build meets no surprise in hour ten.
+
+    Class names are the sorted names of the sub-folders; files are taken at any depth below each.
+    Names starting with a dot and the companions of pictures (.txt, .json, .xml, Thumbs.db …) are
+    ignored. A picture that does not decode and a file of any other kind stop the build, or are left
+    out and recorded under `on_unreadable: skip`. A class without a picture always stops it.
+
+    Raises:
+        UsageError: the folder is not laid out like this.
+        DreamshardsError: pictures that cannot be read, all of them with reasons.
+    """
+    root = Path(config.path).expanduser().absolute()
+    skip = config.on_unreadable == "skip"
+    listing = list_folder(root)
+    if listing.strays and not skip:
+        raise UsageError(_strays_message(root, listing.strays))
+    empty = _classes_without(listing, np.ones(len(listing.ids), bool))
+    if empty:
+        raise UsageError(
+            f"source.path: class folders below {root} without a picture: {', '.join(empty)}; add "
+            f"pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) or remove the folders"
+        )
+    scan = scan_folder(root, listing, executor)
+    unreadable = sorted([*listing.broken, *_unreadable(listing, scan)])
+    if unreadable and not skip:
+        num_files = len(listing.ids) + len(listing.broken)
+        raise DreamshardsError(_unreadable_message(root, unreadable, num_files))
+    return _readable(root, listing, scan, tuple(sorted([*unreadable, *listing.strays])))
+
+
+def _readable(root: Path, listing: Listing, scan: Scan, skipped: tuple[Skipped, ...]) -> FileSource:
+    keep = scan.reasons.is_null().to_numpy(zero_copy_only=False)
+    empty = _classes_without(listing, keep)
+    if empty:
+        reasons = [line for line in skipped if line.id.split("/")[0] in empty]
+        raise DreamshardsError(
+            f"class folders below {root} without a readable picture: {', '.join(empty)}; repair or "
+            "remove them\n" + _lines(reasons)
+        )
+    return FileSource.of(
+        class_names=listing.class_names,
+        labels=listing.labels[keep],
+        ids=listing.ids.filter(pa.array(keep)),
+        heights=scan.heights[keep],
+        widths=scan.widths[keep],
+        skipped=skipped,
+        root=root,
+        size_bytes=listing.size_bytes[keep],
+        digests=scan.digests[keep],
+    )
+
+
+def _classes_without(listing: Listing, keep: np.typing.NDArray[np.bool_]) -> list[str]:
+    """Return the classes none of whose files is kept."""
+    counts = np.bincount(listing.labels[keep], minlength=len(listing.class_names))
+    return [listing.class_names[label] for label in np.flatnonzero(counts == 0)]
+
+
+def _unreadable(listing: Listing, scan: Scan) -> list[Skipped]:
+    rows = scan.reasons.is_valid()
+    names, reasons = listing.ids.filter(rows).to_pylist(), scan.reasons.filter(rows).to_pylist()
+    return [Skipped(name, reason) for name, reason in zip(names, reasons, strict=True)]
+
+
+def _unreadable_message(root: Path, unreadable: list[Skipped], num_files: int) -> str:
+    return (
+        f"{len(unreadable):,} of {num_files:,} pictures below {root} cannot be read; repair or "
+        "remove them, or leave them out with --set source.on_unreadable=skip\n"
+    ) + _lines(unreadable)
+
+
+def _strays_message(root: Path, strays: tuple[Skipped, ...]) -> str:
+    kinds = Counter(stray.reason.partition(": ")[2] for stray in strays)
+    examples = {stray.reason.partition(": ")[2]: stray.id for stray in reversed(strays)}
+    found = ", ".join(
+        f"{kinds[kind]:,} {kind} (such as {examples[kind]})" for kind in sorted(kinds)
+    )
+    return (
+        f"source.path: files below {root} that are no pictures: {found}; allowed: "
+        f"{', '.join(sorted(IMAGE_SUFFIXES))}; convert them or move them away, or leave them out "
+        "with --set source.on_unreadable=skip"
+    )
+
+
+def _lines(skipped: list[Skipped]) -> str:
+    return "\n".join(f"  {line.id}: {line.reason}" for line in skipped)
