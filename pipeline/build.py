@@ -45,7 +45,7 @@ class BuildReport:
         num_built, num_found: shards made now, and committed by an earlier run.
         num_samples: samples made now.
         seconds: wall time of making them, from the first job to the last.
-        warm_up_seconds: time to load or compile the kernels, before that.
+        start_up_seconds: time before that, to start workers and to load or compile the kernels.
         peak_memory_bytes: the largest resident size of a worker, shared memory included.
     """
 
@@ -54,7 +54,7 @@ class BuildReport:
     num_found: int
     num_samples: int
     seconds: float
-    warm_up_seconds: float
+    start_up_seconds: float
     peak_memory_bytes: int
 
 
@@ -67,6 +67,7 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
     check_root(root, recipe)
     inputs = open_inputs(recipe, executor)
     identity = inputs_identity(inputs)
+    start_up = _start(root, inputs, executor)
     with _claimed(root):
         dataset = _settle_identity(root, recipe, identity)
         wanted = plan_shards(inputs)
@@ -83,7 +84,7 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
         num_found=len(wanted) - len(missing),
         num_samples=work.num_samples,
         seconds=work.seconds,
-        warm_up_seconds=work.warm_up_seconds,
+        start_up_seconds=start_up,
         peak_memory_bytes=work.peak_memory_bytes,
     )
 
@@ -204,8 +205,26 @@ class _Work:
     num_built: int = 0
     num_samples: int = 0
     seconds: float = 0.0
-    warm_up_seconds: float = 0.0
     peak_memory_bytes: int = 0
+
+
+def _start(root: Path, inputs: Inputs, executor: Executor) -> float:
+    """Start the workers and have each load the kernels; return the seconds it took.
+
+    This process comes first, so that on one machine nobody else compiles.
+    """
+    if (root / DATASET_NAME).exists():
+        return 0.0
+    begun = time.perf_counter()
+    _render_one(inputs, 0)
+    executor.start()
+    for _ in executor.map(_render_one, inputs, range(executor.num_workers)):
+        pass
+    return time.perf_counter() - begun
+
+
+def _render_one(inputs: Inputs, job: int) -> None:
+    render_plan(inputs, draw_plan(inputs, 0, 0, 1))
 
 
 def _run(
@@ -214,9 +233,6 @@ def _run(
     work = _Work()
     if not missing:
         return work
-    begun = time.perf_counter()
-    render_plan(context.inputs, draw_plan(context.inputs, 0, 0, 1))  # compiles, and fills the cache
-    work.warm_up_seconds = time.perf_counter() - begun
     begun = time.perf_counter()
     num_samples = sum(name.stop - name.start for name in missing)
     with ShardProgress(num_shards, num_samples, num_shards - len(missing)) as progress:

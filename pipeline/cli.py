@@ -209,8 +209,8 @@ def _print_build(report: BuildReport, root: Path) -> int:
     if report.num_built:
         print(
             f"made {report.num_samples:,} samples in {human_seconds(report.seconds)} "
-            f"({report.num_samples / report.seconds:,.0f}/s) after {human_seconds(report.warm_up_seconds)} "
-            f"of kernel loading; {report.num_found:,} shards were there; "
+            f"({report.num_samples / report.seconds:,.0f}/s) after {human_seconds(report.start_up_seconds)} "
+            f"of start-up; {report.num_found:,} shards were there; "
             f"peak memory of a worker {human_bytes(report.peak_memory_bytes)}"
         )
     else:

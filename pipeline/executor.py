@@ -31,6 +31,10 @@ class Executor(Protocol):
         """How many jobs run at once."""
         ...
 
+    def start(self) -> None:
+        """Start or join what runs the jobs; `map` does so too if need be."""
+        ...
+
     def map(
         self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
     ) -> Iterator[Result]:
@@ -53,6 +57,9 @@ class InlineExecutor:
 
     num_workers = 1
 
+    def start(self) -> None:
+        """Do nothing: there is nothing to start."""
+
     def map(
         self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
     ) -> Iterator[Result]:
@@ -72,7 +79,7 @@ class InlineExecutor:
 class RayExecutor:
     """Runs each job as a Ray task; starts a local cluster, or joins the one at `address`.
 
-    Ray is started by the first job, so that a build whose inputs are wrong fails before that.
+    Ray is started when first needed, so that a recipe whose inputs are wrong fails before that.
     """
 
     def __init__(self, address: str | None = None, num_workers: int | None = None) -> None:
@@ -101,6 +108,14 @@ class RayExecutor:
         if self._address is None:
             return len(os.sched_getaffinity(0))
         return int(self._connected().cluster_resources().get("CPU", 1))
+
+    def start(self) -> None:
+        """Start or join the cluster.
+
+        Raises:
+            DreamshardsError: no cluster answers, or none can be started.
+        """
+        self._connected()
 
     def map(
         self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
@@ -153,7 +168,7 @@ class RayExecutor:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise DreamshardsError(
                     f"no Ray cluster answers at {self._address or 'this machine'}: "
-                    f"{str(error).splitlines()[0]}; start one with `ray start --head`, "
+                    f"{str(error).splitlines()[0].rstrip('.')}; start one with `ray start --head`, "
                     "correct --ray-address, or leave it out"
                 ) from error
             self._started = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import struct
@@ -101,7 +102,8 @@ def test_palette():
 
 def test_palette_with_alpha_goes_over_white():
     data = encoded(palette_image(), "PNG", transparency=bytes([0, 128, 255]))
-    # (200·128 + 255·127) / 255 = 227.4, (0 + 255·127) / 255 = 127, (100·128 + 255·127) / 255 = 177.2
+    # (200·128 + 255·127) / 255 = 227.4, (0·128 + 255·127) / 255 = 127,
+    # (100·128 + 255·127) / 255 = 177.2
     assert pixels(data) == [[[255, 255, 255], [227, 127, 177], [1, 2, 3]]]
 
 
@@ -275,6 +277,15 @@ def test_what_is_no_picture(data):
 def test_a_picture_cut_short(form, share):
     data = encoded(Image.fromarray(noise(64, 64)), form)
     assert reason(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
+def test_no_beginning_of_a_file_decodes_to_other_pixels(form):
+    data = encoded(Image.fromarray(np.kron(noise(8, 8), np.ones((4, 4, 1), np.uint8))), form)
+    whole = decode(data, "x")
+    for length in range(0, len(data), 13):
+        with contextlib.suppress(UnreadableImage):  # what is cut may be no more than an end mark
+            np.testing.assert_array_equal(decode(data[:length], "x"), whole)
 
 
 def test_a_truncated_jpeg_names_its_reason():

@@ -21,7 +21,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,22 +99,31 @@ def cached(key: str, num_pictures: int, make: Callable[[], Iterable[Chunk]]) -> 
             )
     temporary = entry.parent / f".{key}.{uuid.uuid4().hex}.tmp"
     try:
-        temporary.mkdir(parents=True)
-        _remove_abandoned(entry.parent)
+        with _storing(entry.parent):
+            temporary.mkdir(parents=True)
+            _remove_abandoned(entry.parent)
         _write(temporary, make(), Progress("mixing set: making", num_pictures, "pictures"))
-        _publish(temporary, entry)
+        with _storing(entry.parent):
+            _publish(temporary, entry)
         return open_entry(entry)
-    except OSError as error:
-        raise DreamshardsError(
-            f"cannot store the mixing set in {entry.parent}: {error.strerror or error}; free some "
-            "space there or set DREAMSHARDS_CACHE to another folder, then run the same command"
-        ) from error
     except BrokenEntryError as error:
         raise DreamshardsError(
-            f"the mixing set just stored cannot be read: {entry}: {error}"
+            f"the mixing set just stored cannot be read: {entry}: {error}; check that disk"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    """Turn an operating-system error met while writing below `folder` into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise DreamshardsError(
+            f"cannot store the mixing set in {folder}: {error.strerror or error}; free some space "
+            "there or set DREAMSHARDS_CACHE to another folder, then run the same command"
+        ) from error
 
 
 def open_entry(entry: Path) -> PictureSet:
@@ -124,7 +133,8 @@ def open_entry(entry: Path) -> PictureSet:
         BrokenEntryError: missing or unreadable files, or lengths that do not fit each other.
     """
     try:
-        index = pq.ParquetFile(io.BytesIO((entry / _INDEX).read_bytes())).read()
+        content = io.BytesIO((entry / _INDEX).read_bytes())
+        index = pq.ParquetFile(content, page_checksum_verification=True).read()
         mapped = np.load(entry / _PIXELS, mmap_mode="r", allow_pickle=False)
         stored_bytes = (entry / _PIXELS).stat().st_size
     except (OSError, ValueError, EOFError, pa.ArrowException) as error:
@@ -164,22 +174,18 @@ def _write(folder: Path, chunks: Iterable[Chunk], progress: Progress) -> None:
     widths: list[int] = []
     ids: list[str] = []
     skipped: list[Skipped] = []
-    with (folder / _PIXELS).open("xb") as file:
+    with _storing(folder.parent), (folder / _PIXELS).open("xb") as file:
         file.write(_npy_header(0))
-        for chunk in _in_order(chunks):
-            hashed.update(chunk.pixels.data)
+    for chunk in _in_order(chunks):
+        hashed.update(chunk.pixels.data)
+        with _storing(folder.parent), (folder / _PIXELS).open("ab") as file:
             file.write(chunk.pixels.data)
-            heights += chunk.heights
-            widths += chunk.widths
-            ids += chunk.ids
-            skipped += chunk.skipped
-            progress.show(len(ids) + len(skipped))
-        sizes = 3 * np.array(heights, np.int64) * np.array(widths, np.int64)
-        assert file.tell() == len(_npy_header(0)) + sizes.sum()
-        file.seek(0)
-        file.write(_npy_header(int(sizes.sum())))
-        file.flush()
-        os.fsync(file.fileno())
+        heights += chunk.heights
+        widths += chunk.widths
+        ids += chunk.ids
+        skipped += chunk.skipped
+        progress.show(len(ids) + len(skipped))
+    sizes = 3 * np.array(heights, np.int64) * np.array(widths, np.int64)
     metadata = {
         "format": _FORMAT,
         "digest": set_digest(hashed, ids, heights, widths),
@@ -188,11 +194,16 @@ def _write(folder: Path, chunks: Iterable[Chunk], progress: Progress) -> None:
     table = pa.table(
         [ids, np.cumsum(sizes) - sizes, heights, widths], schema=_SCHEMA.with_metadata(metadata)
     )
-    with (folder / _INDEX).open("xb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fsync_folder(folder)
+    with _storing(folder.parent):
+        with (folder / _PIXELS).open("r+b") as file:
+            file.write(_npy_header(int(sizes.sum())))
+            file.flush()
+            os.fsync(file.fileno())
+        with (folder / _INDEX).open("xb") as file:
+            pq.write_table(table, file, write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        fsync_folder(folder)
 
 
 def _in_order(chunks: Iterable[Chunk]) -> Iterator[Chunk]:

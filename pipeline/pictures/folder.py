@@ -8,6 +8,7 @@ aspect is kept however long the picture. Only one that would then exceed `MAX_PI
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -40,6 +41,9 @@ _FORMAT = "folder-1"
 
 _HASH_THREADS = 16
 
+# Anything else is wrong with the machine and must not make a picture count as unreadable.
+_FAULTS_OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO)
+
 
 class _File(NamedTuple):
     id: str  # path below the folder, with `/`
@@ -59,11 +63,12 @@ class _Shared(NamedTuple):
 def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureSet:
     """Return the pictures below `config.path`, sorted by relative path, which is the id.
 
-    Names that begin with a dot are passed over; symbolic links are followed, each folder is entered
-    once. Every worker must see the folder under the same path.
+    Names that start with a dot are ignored, files and folders alike; links are followed. Every
+    worker must see the folder under the same path.
 
     Raises:
-        UsageError: the path is missing, not a folder, or holds no picture.
+        UsageError: no such folder, no pictures in it, a name that is not UTF-8, a link that leads
+            back to a folder it lies in, a folder that cannot be listed.
         DreamshardsError: unreadable pictures under `on_unreadable: stop`, or nothing but unreadable
             ones; a file that changes while the set is being made.
     """
@@ -91,35 +96,43 @@ def _listed(root: Path) -> list[str]:
     """Return the relative paths of all pictures, with `/`, sorted."""
     if not root.is_dir():
         found = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UsageError(f"mixing_set.path = {str(root)!r} {found}; give a folder of pictures")
-    found_ids = []
-    entered = set()
-
-    def complain(error: OSError) -> None:
-        raise DreamshardsError(f"cannot list mixing set folder {error.filename}: {error.strerror}")
-
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=complain):
-        place = Path(folder).stat()
-        if (place.st_dev, place.st_ino) in entered:  # a link back to a folder already seen
-            folders.clear()
-            continue
-        entered.add((place.st_dev, place.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(folder).relative_to(root)
-        found_ids += [
-            (below / name).as_posix()
-            for name in names
-            if is_image_name(name) and not name.startswith(".")
-        ]
-    if not found_ids:
+        raise UsageError(f"mixing_set.path = {str(root)!r} {found}; allowed: a folder of pictures")
+    ids = sorted(_below(root, "", ()))
+    if not ids:
         raise UsageError(
-            f"mixing_set.path = {str(root)!r} holds no pictures at any depth; "
-            f"accepted: {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"mixing_set.path = {str(root)!r} holds no pictures at any depth; accepted: "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    for name in found_ids:
-        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise DreamshardsError(f"file name {name!r} below {root} is not UTF-8; rename the file")
-    return sorted(found_ids)
+    for name in ids:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"mixing_set.path = {str(root)!r}: the file name {os.fsencode(name)!r} is not "
+                "UTF-8; rename the file"
+            ) from error
+    return ids
+
+
+def _below(root: Path, place: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Yield the pictures of the folder `place`, empty or ending in `/`, and of those in it."""
+    folder = root / place
+    try:
+        found = folder.stat()
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UsageError(f"mixing_set.path: cannot list {folder}: {error.strerror}") from error
+    identity = (found.st_dev, found.st_ino)
+    if identity in ancestors:
+        raise UsageError(
+            f"mixing_set.path: {folder} is a link back to a folder it lies in; remove the link"
+        )
+    for entry in visible:
+        if Path(entry).is_dir():  # a link that leads to itself is none, and shows up as unreadable
+            yield from _below(root, f"{place}{entry.name}/", (*ancestors, identity))
+        elif is_image_name(entry.name):
+            yield place + entry.name
 
 
 def _hashed(root: Path, ids: list[str]) -> list[_File]:
@@ -162,7 +175,12 @@ def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
                 )
             parts.append(resize_shorter_side(decode(data, name), shared.size, name))
         except OSError as error:
-            skipped.append(Skipped(name, error.strerror or str(error)))
+            if error.errno not in _FAULTS_OF_THE_FILE:
+                raise DreamshardsError(
+                    f"cannot read {shared.root / name}: {error.strerror}; this is no fault of the "
+                    "file; set it right, then run the same command"
+                ) from error
+            skipped.append(Skipped(name, str(error.strerror)))
         except UnreadableImage as error:
             skipped.append(Skipped(name, error.reason))
         else:

@@ -6,7 +6,7 @@ density. To come closer to the art that PixMix (Hendrycks et al., CVPR 2022) mix
 
 * The sigma-factor is higher, (5.5 + N)/2 + U(0.5, 1), the view lies inside the bounding box, and
   systems that fill little of it are drawn again: pictures are dense.
-* Density is logarithmic and partly equalised. It drives brightness too, and a colour coordinate
+* Density is logarithmic, its histogram equalised, and drives brightness too; a colour coordinate
   rides along the orbit (Draves & Reckase, "The Fractal Flame Algorithm", 2003).
 * There are no random flips or transposes: the maps' distribution is already invariant under them.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import math
 from typing import NamedTuple
@@ -43,9 +44,8 @@ _BOX_POINTS = 4096
 _PREVIEW_SIDE = 48
 _PREVIEW_WORDS = 2048
 _MIN_FILL = 0.4  # share of the preview's cells hit; 13 % of systems fall short of it
-_POINTS_PER_PIXEL = 16  # that fall inside the picture; below that grain shows
+_POINTS_PER_PIXEL = 10  # that fall inside the view; with fewer, grain shows
 _MIN_INSIDE = 0.25  # caps the points spent on a view that catches few of them
-_EQUALIZE = 0.75
 
 
 class _Job(NamedTuple):
@@ -136,15 +136,15 @@ def render_ifs(seed: int, index: int, out: U8) -> None:
     size = out.shape[0]
     side = size * kernels.SUPERSAMPLING
     num_points = _POINTS_PER_PIXEL * size * size / max(view.inside, _MIN_INSIDE)
-    cells = _splat(view, side, int(num_points / 6))
+    cells = _splat(view, side, int(num_points / kernels.PICKS_PER_WORD))
     soft = np.empty((side, side), np.uint64)
     most = kernels.soften(cells, soft)
     levels = np.empty((side, side), np.uint8)
     counts = np.empty(256, np.int64)
     kernels.fill_levels(soft, _logarithms(), most, levels, counts)
     tones = np.empty(256)
-    kernels.fill_tones(counts, _EQUALIZE, tones)
-    # AF: displacements shrink by exp(−U(0.4, 0.8)) a level.
+    kernels.fill_tones(counts, tones)
+    # Anderson & Farrell: displacements shrink by exp(−U(0.4, 0.8)) a level.
     grid = np.empty((1 << (size - 1).bit_length(),) * 2)
     kernels.fill_plasma(grid, draws.uniform(0.45, 0.67), view.state)
     # Set by eye and by the share of pictures whose luminance has 4.2 bits of entropy or more.
@@ -159,7 +159,7 @@ def render_ifs(seed: int, index: int, out: U8) -> None:
             3.0,
         ]
     )
-    # AF's ranges: hue over U(.25, 1) turns, saturation .4–.6 + .1–.3, value .4–.6 + .3–.6.
+    # Their ranges: hue over U(.25, 1) turns, saturation .4–.6 + .1–.3, value .4–.6 + .3–.6.
     ground = np.array(
         [
             draws.uniform(0, 1),
@@ -213,7 +213,8 @@ def _draw_view(draws: _Draws) -> _View:
     )
     hit, points = kernels.measure(_splat(view, _PREVIEW_SIDE, _PREVIEW_WORDS))
     return view._replace(
-        inside=points / (6 * _PREVIEW_WORDS), fill=hit / (_PREVIEW_SIDE * _PREVIEW_SIDE)
+        inside=points / (kernels.PICKS_PER_WORD * _PREVIEW_WORDS),
+        fill=hit / (_PREVIEW_SIDE * _PREVIEW_SIDE),
     )
 
 
@@ -253,12 +254,12 @@ def _draw_maps(draws: _Draws) -> tuple[F64, list[float]]:
 
 def _pick_table(areas: list[float]) -> U8:
     """Return map numbers, uint8 [PICK_SLOTS], in proportion to their areas, 0.01 at least."""
-    weights = [max(area, 0.01) for area in areas]
+    # Not sum(): from Python 3.12 on it compensates rounding, and the bytes would differ.
+    bounds = list(itertools.accumulate(max(area, 0.01) for area in areas))
     table = np.empty(kernels.PICK_SLOTS, np.uint8)
-    start, below = 0, 0.0
-    for k, weight in enumerate(weights):
-        below += weight
-        stop = int(kernels.PICK_SLOTS * below / sum(weights) + 0.5)
+    start = 0
+    for k, bound in enumerate(bounds):
+        stop = int(kernels.PICK_SLOTS * bound / bounds[-1] + 0.5)
         table[start:stop] = k
         start = stop
     return table

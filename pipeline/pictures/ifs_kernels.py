@@ -17,16 +17,18 @@ I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 
-PICK_SLOTS = 1024  # map choices have 10 bits, so one 64-bit word holds six of them
+SUPERSAMPLING = 2  # cells per pixel and axis
+LOG_ENTRIES = 1 << 16  # counts above share the last logarithm
+
+PICK_SLOTS = 1024
+PICKS_PER_WORD = 6  # of 10 bits each
 _PICK_BITS = np.uint64(10)
 _PICK_MASK = np.uint64(PICK_SLOTS - 1)
-_PICKS_PER_WORD = 6
-_COUNT_SHIFT = np.uint64(
-    32
-)  # a density cell: points in the high half, sum of 8-bit colours in the low half
+
+# A cell: number of points in the high half, sum of their 8-bit colours in the low half. A million points
+# in one cell would make the sum overflow: that cell's hue would be wrong, nothing else.
+_COUNT_SHIFT = np.uint64(32)
 _COLOUR_MASK = np.uint64(0xFFFFFFFF)
-LOG_ENTRIES = 1 << 16
-SUPERSAMPLING = 2
 
 
 @kernel
@@ -114,7 +116,7 @@ def splat(
     x, y, colour = start[0], start[1], np.uint64(1 << 15)
     for _ in range(num_words):
         word = next_word(state)
-        for _ in range(_PICKS_PER_WORD):
+        for _ in range(PICKS_PER_WORD):
             k = pick[word & _PICK_MASK]
             word >>= _PICK_BITS
             x, y = (
@@ -148,8 +150,9 @@ def soften(cells: U64, out: U64) -> int:
 
     Args:
         cells: uint64 [side + 2, side + 2], from `splat`; its ring is set to zero.
-        out: uint64 [side, side], written: counts and colours of the inner cells, times 16. Smoothing
-            at the scale of half a pixel takes the grain out of sparsely hit parts.
+        out: uint64 [side, side], written: counts and colours of the inner cells, times 16.
+
+    Smoothing over half a pixel takes the grain out of sparsely hit parts.
     """
     cells[0] = cells[-1] = 0
     cells[:, 0] = cells[:, -1] = 0
@@ -168,7 +171,8 @@ def soften(cells: U64, out: U64) -> int:
             )
             out[row, column] = total
             most = max(most, total)
-    return np.int64(most >> _COUNT_SHIFT) >> 2
+    quarters: int = np.int64(most >> _COUNT_SHIFT) >> 2
+    return quarters
 
 
 @kernel
@@ -229,20 +233,16 @@ def fill_levels(cells: U64, logs: F64, most: int, levels: U8, counts: I64) -> No
 
 
 @kernel
-def fill_tones(counts: I64, equalize: float, tones: F64) -> None:
-    """Fill `tones`, float64 [256], with the tone 0..1 of each density level.
+def fill_tones(counts: I64, tones: F64) -> None:
+    """Fill `tones`, float64 [256], with the rank 0..1 of each density level among the cells hit.
 
-    It is level / 255 blended, with weight `equalize`, with the level's rank among the cells of level 1
-    and up: log density alone leaves many pictures with one flat tone.
+    Histogram equalisation: log density alone leaves many pictures with one flat tone.
     """
-    total = 0
-    for level in range(1, 256):
-        total += counts[level]
+    total = max(counts[1:].sum(), 1)
     below = 0.0
     tones[0] = 0.0
     for level in range(1, 256):
-        rank = (below + 0.5 * counts[level]) / max(total, 1)
-        tones[level] = equalize * rank + (1.0 - equalize) * level / 255.0
+        tones[level] = (below + 0.5 * counts[level]) / total
         below += counts[level]
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.sources.source import Skipped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PictureSet:
     """N mixing pictures of any sizes, end to end in one array.
 

@@ -1,0 +1,119 @@
+"""Rendering one stored sample again, from its manifest row, its clean source and the mixing set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from pipeline.captions import describe_base, describe_steps
+from pipeline.errors import DreamshardsError
+from pipeline.executor import Executor
+from pipeline.inputs import reopen_inputs
+from pipeline.publish import publish
+from pipeline.render.base import render_bases
+from pipeline.sampling import Inputs, plan_from_rows, render_plan
+from pipeline.shards.codecs import CODECS
+from pipeline.shards.dataset import read_dataset
+from pipeline.shards.reader import find_shard, read_manifest, read_payload
+
+U8 = npt.NDArray[np.uint8]
+
+
+class Rendered(NamedTuple):
+    """Some manifest rows rendered again.
+
+    Attributes:
+        clean: the source pictures, each uint8 [H, W, 3].
+        bases: uint8 [n, S, S, 3], after the base transform.
+        mixing: the crop of each sample's mixing picture, uint8 [S, S, 3], None where it met none.
+        samples: uint8 [n, S, S, 3].
+    """
+
+    clean: list[U8]
+    bases: U8
+    mixing: list[U8 | None]
+    samples: U8
+
+
+def render_rows(inputs: Inputs, rows: pa.Table) -> Rendered:
+    """Render manifest rows again, with the pictures they were made from."""
+    plan = plan_from_rows(inputs.recipe, rows)
+    size = inputs.recipe.transform.size
+    mixing: list[U8 | None] = [None] * len(rows)
+    if inputs.pictures is not None:
+        crops = zip(*(rows[name].to_pylist() for name in _CROP), strict=True)
+        for i, (picture, y, x) in enumerate(crops):
+            if picture is not None:
+                mixing[i] = inputs.pictures.picture(picture)[y : y + size, x : x + size]
+    return Rendered(
+        [inputs.source.read(index) for index in plan.sources.tolist()],
+        render_bases(plan.base, plan.sources, inputs.source, size),
+        mixing,
+        render_plan(inputs, plan),
+    )
+
+
+_CROP = ("mixing_picture", "mixing_y", "mixing_x")
+
+
+def encode_rows(inputs: Inputs, rows: pa.Table) -> list[bytes]:
+    """Render manifest rows again and encode them as their shards hold them."""
+    shards = inputs.recipe.shards
+    samples = render_plan(inputs, plan_from_rows(inputs.recipe, rows))
+    return [bytes(payload) for payload in CODECS[shards.codec].encode(samples, shards.quality)]
+
+
+def replay(
+    root: Path, key: str, save: Path | None, overrides: Sequence[str], executor: Executor
+) -> list[str]:
+    """Render one sample again and compare it with the stored bytes; return lines that say what it is.
+
+    Raises:
+        DreamshardsError: there is no such sample, its inputs are not found, or the bytes differ.
+    """
+    dataset = read_dataset(root)
+    name, row = find_shard(dataset, key)
+    rows = read_manifest(root, name.manifest)
+    payload = read_payload(root, name, rows, row)
+    inputs = reopen_inputs(root, dataset, overrides, executor)
+    one = rows.slice(row, 1)
+    (again,) = encode_rows(inputs, one)
+    if save is not None:
+        _save(save, key, render_rows(inputs, one), CODECS[inputs.recipe.shards.codec].decode(payload))
+    facts = one.to_pylist()[0]
+    if again != payload:
+        raise DreamshardsError(
+            f"{root / name.tar}: sample {key} rendered again gives other bytes "
+            f"({len(again)} against {len(payload)} stored); the manifest row or the tar was altered, "
+            f"or other package versions made it; see `dreamshards verify {root}`"
+        )
+    lines = [
+        f"{key}: source {facts['source_id']}, label {facts['label']} "
+        f"({dataset['classes'][facts['label']]})",
+        f"  {describe_base(facts)}",
+        *(f"  {line}" for line in describe_steps(facts)),
+        f"identical: {len(payload):,} bytes, CRC-32 {facts['crc32']:08x}",
+    ]
+    if save is not None:
+        lines.append(f"pictures: {save}/{key}-*.png")
+    return lines
+
+
+def _save(folder: Path, key: str, rendered: Rendered, stored: U8) -> None:
+    pictures = {
+        "clean": rendered.clean[0],
+        "base": rendered.bases[0],
+        "mixing": rendered.mixing[0],
+        "replayed": rendered.samples[0],
+        "stored": stored,
+    }
+    for what, picture in pictures.items():
+        if picture is not None:
+            with publish(folder / f"{key}-{what}.png") as file:
+                Image.fromarray(picture).save(file, "PNG")

@@ -1,0 +1,90 @@
+"""Reading a finished root back, sample by sample, with every byte checked against its manifest."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import DreamshardsError
+from pipeline.shards.dataset import Json
+from pipeline.shards.layout import ShardName, parse_key
+from pipeline.shards.manifest import read_rows
+
+
+def shard_names(dataset: Json) -> list[ShardName]:
+    """Return the shards that dataset.json lists, in order."""
+    names: list[ShardName] = []
+    for entry in dataset["shards"]:
+        epoch = int(entry["file"][len("epoch-") :].split("/")[0])
+        continues = bool(names) and names[-1].epoch == epoch
+        shard, start = (names[-1].shard + 1, names[-1].stop) if continues else (0, 0)
+        names.append(ShardName(epoch, shard, start, start + entry["samples"]))
+    return names
+
+
+def find_shard(dataset: Json, key: str) -> tuple[ShardName, int]:
+    """Return the shard that holds `key`, and its row there.
+
+    Raises:
+        DreamshardsError: no sample of the dataset has this key.
+    """
+    place = parse_key(key)
+    if place is not None:
+        epoch, position = place
+        for name in shard_names(dataset):
+            if name.epoch == epoch and name.start <= position < name.stop:
+                return name, position - name.start
+    last = dataset["epochs"] - 1, dataset["samples_per_epoch"] - 1
+    raise DreamshardsError(
+        f"no sample has the key {key!r}; allowed: 0000-0000000000 to {last[0]:04d}-{last[1]:010d}"
+    )
+
+
+def read_manifest(root: Path, file: str) -> pa.Table:
+    """Return the rows of one manifest below `root`.
+
+    Raises:
+        DreamshardsError: it is missing or unreadable.
+    """
+    try:
+        return read_rows((root / file).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DreamshardsError(
+            f"{root / file}: {error}; `dreamshards verify {root}` lists what is wrong"
+        ) from error
+
+
+def read_payload(root: Path, name: ShardName, rows: pa.Table, row: int) -> bytes:
+    """Return the payload of one row of a shard's manifest, its CRC-32 checked.
+
+    Raises:
+        DreamshardsError: the tar is missing, short, or differs from its manifest.
+    """
+    key, offset, size, crc = (rows[field][row].as_py() for field in ("key", "offset", "size", "crc32"))
+    path = root / name.tar
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            payload = file.read(size)
+    except OSError as error:
+        raise DreamshardsError(f"{path}: {error.strerror}, sample {key}") from error
+    if len(payload) != size:
+        raise DreamshardsError(
+            f"{path}: sample {key} ends after {len(payload)} of {size} bytes; the tar is truncated"
+        )
+    found = zlib.crc32(payload)
+    if found != crc:
+        raise DreamshardsError(
+            f"{path}: sample {key} has CRC-32 {found:08x}, its manifest says {crc:08x}; the tar is altered"
+        )
+    return payload
+
+
+def rows_of_sources(root: Path, epoch_file: str, sources: list[int]) -> pa.Table:
+    """Return the rows of one epoch's manifest for some source indices, in the order asked for."""
+    rows = read_manifest(root, epoch_file)
+    places = pc.index_in(pa.array(sources, pa.int64()), value_set=rows["source_index"])
+    return rows.take(places)

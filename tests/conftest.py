@@ -1,0 +1,70 @@
+"""Fixtures every test may use: a private cache, a small finished root, and one Ray cluster for the session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Set before anything of the pipeline is imported. Compiled kernels are kept between sessions: they are
+# named by their source. Mixing sets and scans are made anew in each.
+_CACHE = tempfile.TemporaryDirectory(prefix="dreamshards-tests-")
+os.environ["DREAMSHARDS_CACHE"] = _CACHE.name
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "dreamshards" / "kernels"))
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.pop("RAY_ADDRESS", None)
+
+from pipeline.build import build  # noqa: E402
+from pipeline.executor import InlineExecutor  # noqa: E402
+from pipeline.recipe import load_recipe  # noqa: E402
+
+SMALL = ("epochs=2", "mixing_set.count=24", "shards.samples_per_shard=500")
+"""Overrides that make the digits preset two epochs of three shards."""
+
+Runner = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished root of digits, 2 epochs × 3 shards; read it, never change it."""
+    root = tmp_path_factory.mktemp("small") / "digits"
+    build(load_recipe("digits", SMALL), root, InlineExecutor())
+    return root
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Start one two-CPU Ray cluster for the session and return its address."""
+    import ray
+
+    context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+
+
+@pytest.fixture
+def dreamshards(tmp_path: Path) -> Runner:
+    """Return a function that runs the command in a process of its own, in `tmp_path`."""
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+        settings = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 300} | options
+        return subprocess.run(command, check=False, **settings)  # type: ignore[call-overload]
+
+    return run
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below `root`, by relative path."""
+    import hashlib
+
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
