@@ -107,9 +107,11 @@ def plan_shards(inputs: Inputs) -> list[ShardName]:
 
 
 def check_root(root: Path, recipe: Recipe) -> None:
-    """Refuse early, and without touching it, a root that cannot take this build."""
-    if root.exists() and not root.is_dir():
-        raise DreamshardsError(f"{root} is a file; give --out a folder")
+    """Refuse early, and without touching it, a root that cannot take this build.
+
+    Raises:
+        DreamshardsError: it is another build's, holds foreign files, or cannot be written.
+    """
     if root.is_dir():
         stored = read_sealed(root, RECIPE_NAME)
         if stored is not None:
@@ -119,6 +121,8 @@ def check_root(root: Path, recipe: Recipe) -> None:
                 f"{root} holds files that are not a build's; give --out a new or empty folder"
             )
     nearest = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise DreamshardsError(f"{nearest} is a file; give --out a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise DreamshardsError(f"{nearest} is not writable; give --out another folder")
 
@@ -171,7 +175,7 @@ def _settle_identity(root: Path, recipe: Recipe, identity: dict[str, Any]) -> Js
 
 
 def _missing(root: Path, wanted: list[ShardName]) -> list[ShardName]:
-    """Return the shards that are not committed, by listing folders; drop what a killed run left half-written."""
+    """Return the shards not committed, by listing folders; drop what a killed run left half-written."""
     shutil.rmtree(root / PARTIAL_NAME, ignore_errors=True)
     present: set[str] = set()
     for epoch in sorted({name.epoch for name in wanted}):

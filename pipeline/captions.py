@@ -1,38 +1,137 @@
-"""What was done to a sample, in words, from its manifest row."""
+"""A dataset and its samples in words, from dataset.json and from manifest rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pipeline.plan.pixmix_columns import MIXING_PICTURE
+from pipeline.progress import human_bytes
 
 Row = dict[str, Any]
 
 
+# ── one sample ──
+
+
 def describe_base(row: Row) -> str:
-    """Return the base transform: `crop 32×32 at (2, −1), mirrored`."""
-    text = f"crop {row['crop_h']}×{row['crop_w']} at ({row['crop_y']}, {row['crop_x']})"
+    """Return the base transform: `crop 32×32 px at row −1, column 2, mirrored`."""
+    top, left = _number(row["crop_y"]), _number(row["crop_x"])
+    text = f"crop {row['crop_h']}×{row['crop_w']} px at row {top}, column {left}"
     return f"{text}, mirrored" if row["flip"] else text
 
 
 def describe_steps(row: Row) -> list[str]:
-    """Return the augmentation, one line for the start and one for each round; empty for a clean sample."""
+    """Return the augmentation: a line for the start, one for each round; none for a clean sample."""
     if "rounds" not in row:
         return []
     start = _op(row["start_op"], row["start_level"], row["start_negative"])
-    lines = [f"start: {start}" if start else "start: the picture itself"]
+    lines = [f"start: augmented copy, {start}" if start else "start: the crop itself"]
     for step in row["rounds"]:
-        operand = step["operand"]
-        if operand == MIXING_PICTURE:
-            shown = f"mixing picture {row['mixing_id']}"
+        if step["operand"] == MIXING_PICTURE:
+            operand = f"mixing picture {row['mixing_id']}"
         else:
-            shown = f"own copy, {_op(operand, step['level'], step['negative'])}"
-        lines.append(f"{step['mode']}: a {step['a']:.2f}, b {step['b']:+.2f}, {shown}")
-    return lines
+            operand = f"augmented copy, {_op(step['operand'], step['level'], step['negative'])}"
+        verb = "multiply by" if step["mode"] == "multiply" else step["mode"]
+        weights = f"a={_number(step['a'], 2)}, b={_number(step['b'], 2)}"
+        lines.append(f"{verb} {operand} ({weights})")
+    return lines if row["rounds"] else [*lines, "no mixing"]
 
 
 def _op(name: str | None, level: float | None, negative: bool | None) -> str:
-    if name is None:
-        return ""
-    sign = "−" if negative else ""
-    return name if level is None else f"{name} {sign}{level:.2f}"
+    if name is None or level is None:
+        return name or ""
+    return f"{name} {_number(-level if negative else level, 2)}"
+
+
+def _number(value: float, decimals: int = 0) -> str:
+    """Return a number with the minus sign of typeset text, not a hyphen."""
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+# ── a whole dataset ──
+
+_SAID_ELSEWHERE = {"kind", "family", "path", "on_unreadable", "download", "count"}
+
+
+def describe_dataset(dataset: Row) -> list[tuple[str, str]]:
+    """Return what dataset.json says of a build, as (name, value); places are left out."""
+    recipe, mixing_set = dataset["recipe"], dataset["mixing_set"]
+    epochs, per_epoch = dataset["epochs"], dataset["samples_per_epoch"]
+    pictures = [f"{per_epoch:,} pictures", f"{len(dataset['classes']):,} classes"]
+    mixing = "none"
+    if mixing_set is not None:
+        mixing = _section(recipe["mixing_set"], f"{mixing_set['pictures']:,} pictures")
+    samples = (
+        f"{epochs:,} epochs × {per_epoch:,} = {dataset['samples']:,}, in {len(dataset['shards']):,} "
+        f"shards, {human_bytes(dataset['bytes'])}, codec {dataset['sample']['codec']}"
+    )
+    return [
+        ("source", _section(recipe["source"], *pictures)),
+        ("base transform", _section(recipe["transform"])),
+        ("augmentation", _section(recipe["augmentation"])),
+        ("mixing set", mixing),
+        ("seed", str(recipe["seed"])),
+        ("samples", samples),
+        ("digest", dataset["digest"]),
+    ]
+
+
+def _section(section: Row, *counts: str) -> str:
+    """Return a section of a recipe as `pixmix, k 4, beta 3`, with `counts` after its kind."""
+    kind = section.get("kind") or section["family"]
+    fields = [
+        f"{name.replace('_', ' ')} {value:.4g}"
+        if isinstance(value, float)
+        else f"{name.replace('_', ' ')} {value}"
+        for name, value in section.items()
+        if name not in _SAID_ELSEWHERE and value is not None
+    ]
+    return ", ".join([kind, *counts, *fields])
+
+
+def describe_captions(dataset: Row) -> list[tuple[str, str]]:
+    """Return what the captions of this dataset's samples mean, as (word, meaning)."""
+    size = dataset["sample"]["shape"][0]
+    meanings = [
+        (
+            "key",
+            "the number of a sample: its epoch, then its position there. `dreamshards replay ROOT KEY` "
+            "makes that sample again and compares it with the stored one.",
+        ),
+        (
+            "crop",
+            "the box cut out of the clean picture first: height × width, and its top left corner. "
+            "What lies beyond the picture is black. "
+            f"A box of another size is resized to {size}×{size} px.",
+        ),
+    ]
+    severity = dataset["recipe"]["augmentation"].get("severity")
+    if severity is None:
+        return meanings
+    return [
+        *meanings,
+        (
+            "start",
+            "what mixing begins with: the crop itself, or an augmented copy of it, which is the crop "
+            "after one operation. The number is the operation's level, from 0.1 to the severity "
+            f"{severity:g}; a minus reverses its direction.",
+        ),
+        (
+            "add, multiply",
+            "the rounds of mixing, in order. Each mixes the picture so far, x, with the mixing picture "
+            "or another augmented copy of the crop, y. With pixels from 0 to 1, add is "
+            "(a(2x − 1) + b(2y − 1) + 1) / 2 and multiply is (2x)^a (2y)^b / 2.",
+        ),
+        (
+            "a, b",
+            "the weights of a round: a is that of the picture so far, b that of what is mixed in. "
+            "With b near 0 it is hardly seen; with b below 0 it counts reversed: its bright parts darken.",
+        ),
+    ]
+
+
+def printable(text: str) -> str:
+    """Return text from file names with control characters spelt out, so that it keeps to its line."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )

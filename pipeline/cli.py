@@ -71,14 +71,19 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, summary: str) -> _Parser:
-        sub: _Parser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        sub: _Parser = commands.add_parser(
+            name, help=summary, description=summary, allow_abbrev=False
+        )
         _SUBPARSERS[name] = sub
         return sub
 
     build = command("build", "build a recipe's shards, or go on with a build that was stopped")
     _add_recipe(build)
     build.add_argument(
-        "--out", type=Path, metavar="ROOT", help="folder of the dataset (default: datasets/NAME)"
+        "--out",
+        type=_local_folder,
+        metavar="ROOT",
+        help="folder of the dataset (default: datasets/NAME)",
     )
     _add_execution(build)
 
@@ -102,13 +107,16 @@ def _parser() -> _Parser:
     _add_root(replay)
     replay.add_argument("key", metavar="KEY", help="the sample's key, such as 0000-0000000012")
     replay.add_argument(
-        "--save", type=Path, metavar="DIR", help="write its clean, mixing and result pictures there"
+        "--save",
+        type=_local_folder,
+        metavar="DIR",
+        help="write its clean, mixing and result pictures there",
     )
 
     preview = command("preview", "make a contact sheet and a page that show what was done")
     _add_root(preview)
     preview.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: ROOT.preview)"
+        "--out", type=_local_folder, metavar="DIR", help="where to write (default: ROOT.preview)"
     )
     preview.add_argument(
         "--samples", type=_positive, default=12, metavar="N", help="source pictures (default: 12)"
@@ -122,7 +130,7 @@ def _add_recipe(parser: _Parser) -> None:
 
 
 def _add_root(parser: _Parser) -> None:
-    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the dataset")
+    parser.add_argument("root", type=_local_folder, metavar="ROOT", help="folder of the dataset")
     _add_set(parser, "where the inputs lie now, such as source.path=/data/train")
 
 
@@ -154,6 +162,14 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number, 1 or more")
     return int(text)
+
+
+def _local_folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: a local folder (object stores are not supported yet)"
+        )
+    return Path(text)
 
 
 def _fraction(text: str) -> float:
@@ -197,26 +213,29 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _print_build(report: BuildReport, root: Path) -> int:
-    from pipeline.progress import human_bytes, human_seconds
+    from pipeline.progress import human_bytes, human_seconds, plural
 
     dataset = report.dataset
-    skipped = len(dataset["source"]["skipped"]) + len((dataset["mixing_set"] or {}).get("skipped", []))
+    skipped = len(dataset["source"]["skipped"]) + len(
+        (dataset["mixing_set"] or {}).get("skipped", [])
+    )
     print(
-        f"{root}: complete; {dataset['epochs']} epochs × {dataset['samples_per_epoch']:,} samples in "
-        f"{len(dataset['shards']):,} shards, {human_bytes(dataset['bytes'])}"
+        f"{root}: complete; {plural(dataset['epochs'], 'epoch')} × "
+        f"{plural(dataset['samples_per_epoch'], 'sample')} in "
+        f"{plural(len(dataset['shards']), 'shard')}, {human_bytes(dataset['bytes'])}"
     )
     print(f"digest {dataset['digest']}")
     if report.num_built:
         print(
             f"made {report.num_samples:,} samples in {human_seconds(report.seconds)} "
             f"({report.num_samples / report.seconds:,.0f}/s) after {human_seconds(report.start_up_seconds)} "
-            f"of start-up; {report.num_found:,} shards were there; "
+            f"of start-up; {plural(report.num_found, 'shard')} found; "
             f"peak memory of a worker {human_bytes(report.peak_memory_bytes)}"
         )
     else:
         print("nothing was left to do")
     if skipped:
-        print(f"{skipped:,} unreadable inputs were skipped; {root}/dataset.json lists them")
+        print(f"skipped {plural(skipped, 'unreadable input')}; {root}/dataset.json lists them")
     print(f"next: dreamshards verify {root} --replay 0.01")
     print(f"      dreamshards preview {root}")
     return _LOSSES if skipped else 0
@@ -244,7 +263,9 @@ def _verify(options: argparse.Namespace) -> int:
             "then dataset.json, and build again: only they are made anew"
         )
     replayed = f", {report.num_replayed:,} of them rendered again" if report.num_replayed else ""
-    print(f"{options.root}: {report.num_samples:,} samples in {report.num_shards:,} shards are as written{replayed}")
+    print(
+        f"{options.root}: {report.num_samples:,} samples in {report.num_shards:,} shards are as written{replayed}"
+    )
     return 0
 
 
@@ -252,7 +273,9 @@ def _replay(options: argparse.Namespace) -> int:
     from pipeline.executor import InlineExecutor
     from pipeline.replay import replay
 
-    for line in replay(options.root, options.key, options.save, options.overrides, InlineExecutor()):
+    for line in replay(
+        options.root, options.key, options.save, options.overrides, InlineExecutor()
+    ):
         print(line)
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from typing_extensions import Self
 
-from pipeline.errors import DreamshardsError
+from pipeline.errors import DreamshardsError, UsageError
 
 Shared = TypeVar("Shared")
 Job = TypeVar("Job")
@@ -48,7 +48,10 @@ class Executor(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
 
@@ -71,7 +74,10 @@ class InlineExecutor:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Do nothing: nothing was started."""
 
@@ -86,18 +92,19 @@ class RayExecutor:
         """Check the address.
 
         Args:
-            address: of a running cluster as `ray.init` takes it ('auto', 'host:port', 'ray://host:port');
-                None takes $RAY_ADDRESS, or starts a cluster on this machine.
+            address: of a running cluster, as `ray.init` takes it: 'auto', 'host:port', 'ray://host:port';
+                None takes $RAY_ADDRESS, or starts a cluster on this machine, as 'local' always does.
             num_workers: tasks at once; None takes every CPU of the machine or cluster.
 
         Raises:
-            DreamshardsError: nothing answers at the address.
+            UsageError: it is no address.
+            DreamshardsError: nothing answers there.
         """
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self._wanted = num_workers
         self._ray: ModuleType | None = None
         self._started = False
-        if self._address is not None and ":" in self._address:
+        if self._address not in (None, "auto", "local"):
             _probe(self._address)
 
     @property
@@ -105,7 +112,7 @@ class RayExecutor:
         """How many tasks run at once."""
         if self._wanted is not None:
             return self._wanted
-        if self._address is None:
+        if self._address in (None, "local"):
             return len(os.sched_getaffinity(0))
         return int(self._connected().cluster_resources().get("CPU", 1))
 
@@ -120,13 +127,13 @@ class RayExecutor:
     def map(
         self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
     ) -> Iterator[Result]:
-        """Yield `function(shared, job)` for every job, in completion order, with a bounded window in flight."""
+        """Yield `function(shared, job)` for every job, in completion order; few jobs are in flight."""
         pending = iter(jobs)
         first = list(islice(pending, 1))
         if not first:
             return
         ray = self._connected()
-        # Twice as many tasks as workers: the next one waits on the node when its worker falls free.
+        # Twice as many tasks as workers: the next one waits on the node for a worker to fall free.
         window = 2 * self.num_workers
         task = ray.remote(_call).options(num_cpus=1, max_retries=_MAX_RETRIES)
         reference = ray.put(shared)
@@ -161,7 +168,7 @@ class RayExecutor:
 
         if not ray.is_initialized():
             options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-            if self._address is None:
+            if self._address in (None, "local"):
                 options |= {"num_cpus": self.num_workers, "include_dashboard": False}
             try:
                 ray.init(self._address, **options)
@@ -179,7 +186,10 @@ class RayExecutor:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Leave the cluster; stop it if it was started here."""
         if self._started and self._ray is not None:
@@ -193,10 +203,14 @@ def _call(function: Callable[[Shared, Job], Result], shared: Shared, job: Job) -
 def _probe(address: str) -> None:
     """Fail within seconds, in one line, where Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(
+            f"--ray-address: got {address!r}; allowed: auto, local, host:port or ray://host:port"
+        )
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S):
             pass
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, OverflowError) as error:
         raise DreamshardsError(
             f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`, "
             "correct --ray-address, or leave it out"

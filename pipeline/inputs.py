@@ -25,7 +25,9 @@ def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
     pictures = None
     if recipe.mixing_set is not None:
         pictures = open_pictures(recipe.mixing_set, executor)
-        small = (pictures.heights < recipe.transform.size) | (pictures.widths < recipe.transform.size)
+        small = (pictures.heights < recipe.transform.size) | (
+            pictures.widths < recipe.transform.size
+        )
         if small.any():
             name = pictures.ids[int(small.argmax())].as_py()
             raise DreamshardsError(

@@ -22,6 +22,11 @@ def human_bytes(count: float) -> str:
     raise AssertionError
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 shard, 1,200 shards."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def human_seconds(seconds: float) -> str:
     """Return a duration: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 10:
@@ -46,7 +51,9 @@ class ShardProgress:
         console = Console(stderr=True)
         if console.is_terminal:
             self._live = Progress(
-                TextColumn("{task.fields[head]}"), BarColumn(), TextColumn("{task.fields[tail]}"),
+                TextColumn("{task.fields[head]}"),
+                BarColumn(),
+                TextColumn("{task.fields[tail]}"),
                 console=console,
             )
             self._task = self._live.add_task("", total=total_shards, head="", tail="")
@@ -84,7 +91,10 @@ class ShardProgress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._live is not None:
             self._live.stop()

@@ -6,17 +6,16 @@ Owns the YAML schema, its presets, `--set` overrides and the wording of every co
 from __future__ import annotations
 
 import copy
-import types
-import typing
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from pipeline.complaints import TAGS, complaints, shown
 from pipeline.errors import UsageError, nearest
 
 
@@ -54,7 +53,7 @@ class ImageFolderSource(Section):
 
 
 SourceConfig = Annotated[
-    Union[DigitsSource, CifarSource, ImageFolderSource], Field(discriminator="kind")
+    DigitsSource | CifarSource | ImageFolderSource, Field(discriminator="kind")
 ]
 
 # ── base transforms ──
@@ -70,7 +69,7 @@ class PadCrop(Section):
 
 
 class RandomResizedCrop(Section):
-    """A crop of random area and aspect resized to size×size, then a flip (PixMix, ImageNet training)."""
+    """A crop of random area and aspect resized to size×size, then a flip (PixMix, ImageNet)."""
 
     kind: Literal["random-resized-crop"]
     size: int = Field(224, ge=8, le=1024)
@@ -79,7 +78,7 @@ class RandomResizedCrop(Section):
     flip: float = Field(0.5, ge=0, le=1)
 
 
-TransformConfig = Annotated[Union[PadCrop, RandomResizedCrop], Field(discriminator="kind")]
+TransformConfig = Annotated[PadCrop | RandomResizedCrop, Field(discriminator="kind")]
 
 # ── augmentation families ──
 
@@ -101,7 +100,7 @@ class PixMixConfig(Section):
     strategy: Literal["both", "mix-input", "mix-aug"] = "both"
 
 
-AugmentationConfig = Annotated[Union[CleanConfig, PixMixConfig], Field(discriminator="family")]
+AugmentationConfig = Annotated[CleanConfig | PixMixConfig, Field(discriminator="family")]
 
 # ── mixing sets ──
 
@@ -124,9 +123,12 @@ class IfsPictures(Section):
     seed: int = Field(0, ge=0, lt=2**64)
 
 
-PicturesConfig = Annotated[Union[FolderPictures, IfsPictures], Field(discriminator="kind")]
+PicturesConfig = Annotated[FolderPictures | IfsPictures, Field(discriminator="kind")]
 
 # ── shards ──
+
+
+LOSSY_CODECS = ("jpg", "webp")
 
 
 class ShardsConfig(Section):
@@ -136,17 +138,14 @@ class ShardsConfig(Section):
     quality: int | None = Field(None, ge=1, le=100)
     samples_per_shard: int | None = Field(None, ge=1)
 
-    @model_validator(mode="after")
-    def _quality_needs_a_lossy_codec(self) -> Self:
-        if self.quality is not None and self.codec in ("npy", "png"):
-            raise ValueError(f"quality does nothing for the lossless codec {self.codec!r}; remove it")
-        return self
-
 
 class Recipe(Section):
     """Everything that decides the bytes of a dataset, and where its inputs lie."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="1 to 64 small letters, digits, '.', '_' or '-', first a letter or digit",
+    )
     seed: int = Field(0, ge=0, lt=2**64)
     epochs: int = Field(4, ge=1, le=10_000)
     source: SourceConfig
@@ -157,6 +156,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        codec = self._codec()
+        if self.shards.quality is not None and codec not in LOSSY_CODECS:
+            raise ValueError(
+                f"shards.quality does nothing for the lossless codec {codec!r}; remove it"
+            )
         if self.augmentation.family == "clean":
             return self
         if self.mixing_set is None:
@@ -171,21 +175,20 @@ class Recipe(Section):
             )
         return self
 
+    def _codec(self) -> str:
+        if self.shards.codec != "auto":
+            return self.shards.codec
+        return "npy" if self.transform.size <= 64 else "jpg"
+
     def resolved(self) -> Recipe:
         """Fill in every value left to the recipe's own rules, so that nothing is implied.
 
-        Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures: S + S//7
-        (36 for 32, 256 for 224). The clean family uses no mixing set, so none is kept.
+        Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures:
+        S + S//7 (36 for 32, 256 for 224). The clean family uses no mixing set, so none is kept.
         """
-        size = self.transform.size
-        codec = self.shards.codec
-        if codec == "auto":
-            codec = "npy" if size <= 64 else "jpg"
-        quality = self.shards.quality
-        if quality is None and codec in ("jpg", "webp"):
+        size, codec, quality = self.transform.size, self._codec(), self.shards.quality
+        if quality is None and codec in LOSSY_CODECS:
             quality = 95
-        elif codec in ("npy", "png"):
-            quality = None
         shards = self.shards.model_copy(update={"codec": codec, "quality": quality})
         pictures = self.mixing_set if self.augmentation.family != "clean" else None
         if pictures is not None and pictures.size is None:
@@ -221,7 +224,9 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         )
     content = _parse_yaml(text, f"recipe {name_or_path}")
     if not isinstance(content, dict):
-        raise UsageError(f"recipe {name_or_path}: got {_shown(content)}; allowed: a mapping of fields")
+        raise UsageError(
+            f"recipe {name_or_path}: got {shown(content)}; allowed: a mapping of fields"
+        )
     return parse_recipe(override_recipe(content, overrides), f"recipe {name_or_path}")
 
 
@@ -234,7 +239,7 @@ def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(content).resolved()
     except ValidationError as error:
-        lines = list(dict.fromkeys(_complaints(error, content)))
+        lines = dict.fromkeys(complaints(error, content, Recipe))
         head = f"{where} is not valid; nothing was built"
         raise UsageError("\n".join([head, *(f"  {line}" for line in lines)])) from error
 
@@ -250,9 +255,6 @@ def override_recipe(content: dict[str, Any], overrides: Sequence[str]) -> dict[s
     return changed
 
 
-_TAGS = ("kind", "family")
-
-
 def _apply_override(content: dict[str, Any], override: str) -> None:
     """Set one dotted field. A new `kind` or `family` starts its section afresh."""
     key, equals, text = override.partition("=")
@@ -265,10 +267,12 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         if value is None:
             value = section[parent] = {}
         if not isinstance(value, dict):
-            raise UsageError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} is not a section")
+            raise UsageError(
+                f"--set {override!r}: {'.'.join(parents[: depth + 1])} is not a section"
+            )
         section = value
     value = _parse_yaml(text, f"--set {override!r}")
-    if last in _TAGS and section.get(last) not in (None, value):
+    if last in TAGS and section.get(last) not in (None, value):
         section.clear()
     section[last] = value
 
@@ -295,83 +299,9 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _constru
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1} column {mark.column + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error)
         raise UsageError(f"{where}{place}: {reason}") from error
-
-
-# ── complaints ──
-
-
-def _complaints(error: ValidationError, content: dict[str, Any]) -> Iterator[str]:
-    for item in error.errors():
-        place = [part for part in item["loc"] if not _is_tag(part, content, item["loc"])]
-        field = ".".join(str(part) for part in place)
-        got = f"got {_shown(item['input'])}"
-        kind, context = item["type"], item.get("ctx", {})
-        if kind == "extra_forbidden":
-            names = _field_names(content, place[:-1])
-            yield (
-                f"{field}: unknown field{nearest(str(place[-1]), names)}; allowed here: {', '.join(names)}"
-            )
-        elif kind == "missing":
-            yield f"{field}: missing; add it"
-        elif kind in ("union_tag_invalid", "union_tag_not_found"):
-            tag = str(context["discriminator"]).strip("'")
-            section = item["input"] if isinstance(item["input"], dict) else {}
-            allowed = context.get("expected_tags") or "see README"
-            value = section.get(tag)
-            hint = nearest(str(value), [t.strip(" '") for t in str(allowed).split(",")]) if value else ""
-            found = f"got {_shown(value)}{hint}" if tag in section else "missing"
-            yield f"{field}.{tag}: {found}; allowed: {allowed}"
-        elif kind == "value_error":
-            reason = item["msg"].removeprefix("Value error, ")
-            yield f"{field}: {reason}" if field else reason
-        elif kind == "literal_error":
-            allowed = str(context["expected"])
-            options = [option.strip(" '") for option in allowed.replace(" or ", ",").split(",")]
-            yield f"{field}: {got}{nearest(str(item['input']), options)}; allowed: {allowed}"
-        else:
-            yield f"{field}: {got}; allowed: {_allowed(item['msg'])}"
-
-
-def _allowed(message: str) -> str:
-    return message.removeprefix("Input should be ").removeprefix("a valid ")
-
-
-def _is_tag(part: int | str, content: dict[str, Any], place: tuple[int | str, ...]) -> bool:
-    """Tell whether pydantic put this part in a location only to name a union's branch."""
-    section = content.get(place[0]) if place else None
-    index = place.index(part)
-    return index == 1 and isinstance(section, dict) and part in [section.get(tag) for tag in _TAGS]
-
-
-def _field_names(content: dict[str, Any], place: Sequence[int | str]) -> list[str]:
-    """Return the fields allowed in the section at `place`."""
-    if not place:
-        return list(Recipe.model_fields)
-    section = content.get(str(place[0]), {})
-    for model in _models(Recipe.model_fields[str(place[0])].annotation):
-        if all(
-            section.get(tag) in typing.get_args(model.model_fields[tag].annotation)
-            for tag in _TAGS
-            if tag in model.model_fields
-        ):
-            return list(model.model_fields)
-    return []
-
-
-def _models(annotation: Any) -> Iterator[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation
-    elif typing.get_origin(annotation) in (Union, Annotated, types.UnionType):
-        for part in typing.get_args(annotation):
-            yield from _models(part)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -79,13 +79,16 @@ def replay(
     """
     dataset = read_dataset(root)
     name, row = find_shard(dataset, key)
-    rows = read_manifest(root, name.manifest)
+    (entry,) = (shard for shard in dataset["shards"] if shard["file"] == name.tar)
+    rows = read_manifest(root, name.manifest, entry["manifest_sha256"])
     payload = read_payload(root, name, rows, row)
     inputs = reopen_inputs(root, dataset, overrides, executor)
     one = rows.slice(row, 1)
     (again,) = encode_rows(inputs, one)
     if save is not None:
-        _save(save, key, render_rows(inputs, one), CODECS[inputs.recipe.shards.codec].decode(payload))
+        _save(
+            save, key, render_rows(inputs, one), CODECS[inputs.recipe.shards.codec].decode(payload)
+        )
     facts = one.to_pylist()[0]
     if again != payload:
         raise DreamshardsError(

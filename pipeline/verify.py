@@ -1,4 +1,4 @@
-"""Proving a finished root: every file, every byte, and on request every decision and pixel of some samples."""
+"""Proving a finished root: every file, every byte, on request the decisions and pixels of some samples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.damage import Fault, in_form, place_faults, record_faults, row_faults
+from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
 from pipeline.plan.rng import Purpose, uniform_rows
@@ -22,22 +25,10 @@ from pipeline.sampling import Inputs, draw_plan, plan_columns, plan_fields
 from pipeline.shards import tar
 from pipeline.shards.dataset import Json, read_dataset, read_sealed
 from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME, ShardName, keys
-from pipeline.shards.manifest import read_rows
+from pipeline.shards.manifest import PLACE_FIELDS, read_rows
 from pipeline.shards.reader import shard_names
 
-
 _REPLAY_CHUNK = 256
-
-
-class Fault(NamedTuple):
-    """One thing wrong: the file below the root, the sample if one is concerned, and what was found."""
-
-    file: str
-    key: str | None
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.key}: {self.what}" if self.key else f"{self.file}: {self.what}"
 
 
 @dataclass
@@ -48,6 +39,21 @@ class VerifyReport:
     num_samples: int = 0
     num_replayed: int = 0
     faults: list[Fault] = field(default_factory=list)
+
+
+class _Epoch(NamedTuple):
+    """What dataset.json says of one epoch's files."""
+
+    merged: Json
+    names: list[ShardName]
+    entries: list[Json]
+
+
+class _Rows(NamedTuple):
+    """A shard's manifest rows, and the file they were read from."""
+
+    file: str
+    rows: pa.Table
 
 
 def verify(
@@ -62,148 +68,139 @@ def verify(
     dataset = read_dataset(root)
     inputs = reopen_inputs(root, dataset, overrides, executor) if fraction > 0 else None
     report = VerifyReport()
+    report.faults += _check_recipe(root, dataset)
     report.faults += _check_listing(root, dataset)
-    stored = read_sealed(root, RECIPE_NAME)
-    if stored is not None and stored["identity"] != dataset["identity"]:
-        report.faults.append(Fault(RECIPE_NAME, None, "is of another build than dataset.json"))
-    for epoch, names, entries in _by_epoch(dataset):
-        tables = _check_manifests(root, dataset["manifests"][epoch], names, entries, report)
+    codec, family = dataset["sample"]["codec"], dataset["recipe"]["augmentation"]["family"]
+    for epoch in _epochs(dataset):
+        tables = _check_manifests(root, epoch, plan_fields(family), report)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            for faults in threads.map(
-                lambda shard: _check_tar(root, dataset["sample"]["codec"], *shard),
-                zip(names, entries, tables, strict=True),
-            ):
+            shards = zip(epoch.names, epoch.entries, tables, strict=True)
+            for faults in threads.map(lambda shard: _check_tar(root, codec, *shard), shards):
                 report.faults += faults
-        report.num_shards += len(names)
-        report.num_samples += sum(entry["samples"] for entry in entries)
+        report.num_shards += len(epoch.names)
+        report.num_samples += sum(entry["samples"] for entry in epoch.entries)
         if inputs is not None:
-            for name, rows in zip(names, tables, strict=True):
-                _replay_shard(root, inputs, name, rows, fraction, report)
+            for name, table in zip(epoch.names, tables, strict=True):
+                if table is not None:
+                    _replay_shard(root, inputs, name, table, fraction, report)
     return report
 
 
-def _by_epoch(dataset: Json) -> Iterator[tuple[int, list[ShardName], list[Json]]]:
+def _epochs(dataset: Json) -> Iterator[_Epoch]:
     names = shard_names(dataset)
-    for epoch in range(dataset["epochs"]):
-        pairs = [
-            (name, entry)
-            for name, entry in zip(names, dataset["shards"], strict=True)
-            if name.epoch == epoch
-        ]
-        yield epoch, [name for name, _ in pairs], [entry for _, entry in pairs]
+    for epoch, merged in enumerate(dataset["manifests"]):
+        shards = zip(names, dataset["shards"], strict=True)
+        pairs = [(name, entry) for name, entry in shards if name.epoch == epoch]
+        yield _Epoch(merged, [name for name, _ in pairs], [entry for _, entry in pairs])
+
+
+def _check_recipe(root: Path, dataset: Json) -> list[Fault]:
+    try:
+        stored = read_sealed(root, RECIPE_NAME)
+    except DreamshardsError as error:
+        return [Fault(RECIPE_NAME, None, str(error).removeprefix(f"{root / RECIPE_NAME}: "))]
+    if stored is None:
+        return [Fault(RECIPE_NAME, None, "is missing")]
+    if stored["identity"] != dataset["identity"]:
+        return [Fault(RECIPE_NAME, None, "is of another build than dataset.json")]
+    return []
 
 
 def _check_listing(root: Path, dataset: Json) -> list[Fault]:
+    """Name what does not belong; what is missing is named where it is read."""
     expected = {DATASET_NAME, RECIPE_NAME}
     expected |= {entry["file"] for entry in dataset["manifests"]}
     for entry in dataset["shards"]:
         expected |= {entry["file"], entry["manifest"]}
-    found = {path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()}
-    missing = [Fault(file, None, "is missing") for file in sorted(expected - found)]
-    foreign = [
-        Fault(file, None, "does not belong to this dataset") for file in sorted(found - expected)
-    ]
-    return missing + foreign
+    folders = {file.split("/")[0] for file in expected if "/" in file}
+    found = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    }
+    foreign = sorted(found - expected - folders)
+    return [Fault(file, None, "does not belong to this dataset") for file in foreign]
+
+
+def _read(root: Path, file: str, faults: list[Fault]) -> bytes | None:
+    """Return a file's content, or None and a fault."""
+    path = root / file
+    try:
+        if path.is_file():  # not a pipe, say, from which to read is to wait
+            return path.read_bytes()
+        faults.append(Fault(file, None, "is not a file" if path.exists() else "is missing"))
+    except OSError as error:
+        faults.append(Fault(file, None, f"cannot be read: {error.strerror}"))
+    return None
 
 
 # ── manifests ──
 
 
 def _check_manifests(
-    root: Path, merged: Json, names: list[ShardName], entries: list[Json], report: VerifyReport
-) -> list[pa.Table | None]:
-    """Check one epoch's manifests; return the rows of each shard, from an unaltered copy where there is one."""
-    merged_rows, merged_whole = _read_checked(root, merged["file"], merged["sha256"], report)
-    tables: list[pa.Table | None] = []
-    for name, entry in zip(names, entries, strict=True):
-        rows, whole = _read_checked(root, name.manifest, entry["manifest_sha256"], report)
-        twin = None
-        if merged_rows is not None and len(merged_rows) >= name.stop:
-            twin = merged_rows.slice(name.start, name.stop - name.start)
+    root: Path, epoch: _Epoch, plan: Sequence[pa.Field], report: VerifyReport
+) -> list[_Rows | None]:
+    """Check one epoch's manifests; return each shard's rows, from an unaltered copy where there is one."""
+    fields = (*PLACE_FIELDS, *plan)
+    file, sha256, faults = epoch.merged["file"], epoch.merged["sha256"], report.faults
+    all_rows, all_whole = _read_rows(root, file, sha256, (epoch.names[-1].stop, fields), faults)
+    tables: list[_Rows | None] = []
+    for name, entry in zip(epoch.names, epoch.entries, strict=True):
+        form = name.stop - name.start, fields
+        rows, whole = _read_rows(root, name.manifest, entry["manifest_sha256"], form, faults)
+        twin = None if all_rows is None else all_rows.slice(name.start, name.stop - name.start)
         if rows is not None and twin is not None:
-            altered = name.manifest if not whole else merged["file"] if not merged_whole else None
-            if altered is not None:
-                report.faults += _row_faults(altered, rows, twin)
-        tables.append(rows if whole else twin if merged_whole else None)
+            pair = (file, twin, rows) if whole else (name.manifest, rows, twin)
+            faults += row_faults(*pair)
+        trusted = None
+        if whole:
+            trusted = _Rows(name.manifest, rows)
+        elif all_whole:
+            trusted = _Rows(file, twin)
+        if trusted is not None:
+            faults += place_faults(*trusted, name, entry["bytes"])
+        tables.append(trusted)
     return tables
 
 
-def _read_checked(
-    root: Path, file: str, sha256: str, report: VerifyReport
+def _read_rows(
+    root: Path, file: str, sha256: str, form: tuple[int, Sequence[pa.Field]], faults: list[Fault]
 ) -> tuple[pa.Table | None, bool]:
-    """Return a manifest's rows if they can be read, and whether the file is as written."""
-    try:
-        content = (root / file).read_bytes()
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError):  # the listing names missing files
-            report.faults.append(Fault(file, None, f"cannot be read: {error.strerror}"))
+    """Return a manifest's rows if they have the form they should, and whether the file is as written."""
+    content = _read(root, file, faults)
+    if content is None:
         return None, False
     found = hashlib.sha256(content).hexdigest()
-    whole = found == sha256
-    if not whole:
+    if found != sha256:
         what = f"altered: SHA-256 {found[:16]}…, dataset.json says {sha256[:16]}…"
-        report.faults.append(Fault(file, None, what))
+        faults.append(Fault(file, None, what))
     try:
-        return read_rows(content), whole
-    except ValueError:
-        return None, whole
-
-
-def _row_faults(file: str, rows: pa.Table, twin: pa.Table) -> list[Fault]:
-    """Name the samples and columns in which two copies of the same rows differ."""
-    if rows.schema.names != twin.schema.names or len(rows) != len(twin):
-        return [Fault(file, None, f"has {len(rows)} rows and other columns than its twin")]
-    faults = []
-    for ours, theirs in zip(rows.to_pylist(), twin.to_pylist(), strict=True):
-        changed = [name for name in ours if ours[name] != theirs[name]]
-        if changed:
-            faults.append(Fault(file, theirs["key"], f"columns differ: {', '.join(changed)}"))
-    return faults
+        return in_form(read_rows(content), *form), found == sha256
+    except ValueError as error:
+        faults.append(Fault(file, None, str(error)))
+        return None, False
 
 
 # ── tars ──
 
 
 def _check_tar(
-    root: Path, suffix: str, name: ShardName, entry: Json, rows: pa.Table | None
+    root: Path, suffix: str, name: ShardName, entry: Json, table: _Rows | None
 ) -> list[Fault]:
     """Compare a tar with its digest; where they differ, find the samples and the part of each."""
-    try:
-        content = (root / name.tar).read_bytes()
-    except FileNotFoundError:
-        return []  # the listing names it
-    except OSError as error:
-        return [Fault(name.tar, None, f"cannot be read: {error.strerror}")]
-    if hashlib.sha256(content).hexdigest() == entry["sha256"]:
-        return []
-    faults = []
+    faults: list[Fault] = []
+    content = _read(root, name.tar, faults)
+    if content is None or hashlib.sha256(content).hexdigest() == entry["sha256"]:
+        return faults
     if len(content) != entry["bytes"]:
         what = f"has {len(content):,} bytes, dataset.json says {entry['bytes']:,}"
         faults.append(Fault(name.tar, None, what))
-    if rows is not None:
-        faults += _record_faults(name, rows, content, suffix)
+    if table is not None:
+        faults += record_faults(name, table.rows, content, suffix)
     else:
-        faults.append(Fault(name.tar, None, "altered, and no manifest is left to say which samples"))
+        what = "altered, and no manifest is left to say which samples"
+        faults.append(Fault(name.tar, None, what))
     return faults or [Fault(name.tar, None, "altered after its last sample")]
-
-
-def _record_faults(
-    name: ShardName, rows: pa.Table, content: bytes, suffix: str
-) -> Iterator[Fault]:
-    """Compare every record with the bytes that its manifest row implies."""
-    shard_keys = keys(name.epoch, name.start, name.stop)
-    labels = rows["label"].to_numpy()
-    places = zip(*(rows[field].to_pylist() for field in ("key", "offset", "size", "crc32")), strict=True)
-    for i, (key, offset, size, crc) in enumerate(places):
-        payload = content[offset : offset + size]
-        expected = tar.pack(shard_keys[i : i + 1], suffix, [payload], labels[i : i + 1]).content
-        found = content[offset - tar.BLOCK :][: len(expected)]
-        if len(found) < len(expected):
-            yield Fault(name.tar, key, "cut off")
-        elif zlib.crc32(payload) != crc:
-            yield Fault(name.tar, key, f"altered pixels: CRC-32 {zlib.crc32(payload):08x}, not {crc:08x}")
-        elif found != expected.tobytes():
-            yield Fault(name.tar, key, "altered header, label or padding")
 
 
 # ── replay ──
@@ -213,36 +210,59 @@ def _replay_shard(
     root: Path,
     inputs: Inputs,
     name: ShardName,
-    rows: pa.Table | None,
+    table: _Rows,
     fraction: float,
     report: VerifyReport,
 ) -> None:
-    """Draw and render a random share of a shard's samples again; compare decisions and bytes."""
-    if rows is None:
-        return
+    """Draw and render a random share of a shard's samples again; compare rows and records with them."""
     place = {"epoch": name.epoch, "start": name.start, "stop": name.stop}
     draws = uniform_rows(inputs.recipe.seed, Purpose.CHECK, **place, width=1)[:, 0]
     chosen = np.flatnonzero(draws < fraction)
     if len(chosen) == 0 and report.num_replayed == 0:
         chosen = np.array([draws.argmin()])  # never none at all
-    fields = plan_fields(inputs.recipe.augmentation.family)
-    drawn = pa.Table.from_arrays(
-        plan_columns(inputs, draw_plan(inputs, **place)), schema=pa.schema(fields)
-    )
-    stored = rows.select([field.name for field in fields])
+    schema = pa.schema(plan_fields(inputs.recipe.augmentation.family))
+    drawn = pa.Table.from_arrays(plan_columns(inputs, draw_plan(inputs, **place)), schema=schema)
+    known = {(fault.file, fault.key) for fault in report.faults if fault.file == name.tar}
     for start in range(0, len(chosen), _REPLAY_CHUNK):
         part = chosen[start : start + _REPLAY_CHUNK]
-        expected, found = drawn.take(part).to_pylist(), stored.take(part).to_pylist()
-        payloads = encode_rows(inputs, rows.take(part))
-        for i, row in enumerate(part.tolist()):
-            key = rows["key"][row].as_py()
-            changed = [column for column in expected[i] if expected[i][column] != found[i][column]]
-            if changed:
-                what = f"not what the recipe draws: {', '.join(changed)}"
-                report.faults.append(Fault(name.manifest, key, what))
-            offset, size = rows["offset"][row].as_py(), rows["size"][row].as_py()
-            with (root / name.tar).open("rb") as file:
-                file.seek(offset)
-                if file.read(size) != payloads[i]:
-                    report.faults.append(Fault(name.tar, key, "rendered again gives other bytes"))
+        for fault in _replay_rows(root, inputs, name, table, (part, drawn.take(part))):
+            if (fault.file, fault.key) not in known:
+                report.faults.append(fault)
     report.num_replayed += len(chosen)
+
+
+def _replay_rows(
+    root: Path,
+    inputs: Inputs,
+    name: ShardName,
+    table: _Rows,
+    part: tuple[npt.NDArray[np.int64], pa.Table],
+) -> Iterator[Fault]:
+    """Compare some rows of a shard, and their records, with what their decisions, drawn again, give."""
+    places, drawn = part
+    shard_keys = keys(name.epoch, name.start, name.stop)[places]
+    payloads = encode_rows(inputs, drawn)
+    records = tar.pack(shard_keys, inputs.recipe.shards.codec, payloads, drawn["label"].to_numpy())
+    found = table.rows.take(places).to_pylist()
+    for i, decided in enumerate(drawn.to_pylist()):
+        key, payload = shard_keys[i].tobytes().decode(), payloads[i]
+        expected = {**decided, "size": len(payload), "crc32": zlib.crc32(payload)}
+        changed = [column for column in expected if expected[column] != found[i][column]]
+        if changed:
+            yield Fault(table.file, key, f"not what the recipe makes: {', '.join(changed)}")
+        record = records.content[records.starts[i] :][: int(tar.record_bytes(records.sizes)[i])]
+        stored = _read_at(root / name.tar, found[i]["offset"] - tar.BLOCK, len(record))
+        if stored is not None and stored != record.tobytes():
+            same = stored[tar.BLOCK :][: len(payload)] == payload
+            what = "other header, label or padding" if same else "other bytes"
+            yield Fault(name.tar, key, f"rendered again gives {what}")
+
+
+def _read_at(path: Path, offset: int, size: int) -> bytes | None:
+    """Return bytes of a file, None where it cannot be read, which was reported before."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, offset))
+            return file.read(size)
+    except OSError:
+        return None

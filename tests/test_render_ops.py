@@ -47,14 +47,10 @@ def images_of(
         phase = rows * rng.normal(0, 0.2, 3) + columns * rng.normal(0, 0.2, 3)
         return 127.5 + 127.5 * np.sin(phase + rng.uniform(0, 6, 3))
 
-    def narrow() -> npt.NDArray[np.int64]:
-        low, high = np.sort(rng.integers(0, 256, 2))
-        return pixels(low, high)
-
     kinds = {
         "noise": lambda: pixels(0, 255),
         "smooth": smooth,
-        "narrow": narrow,
+        "narrow": lambda: pixels(*np.sort(rng.integers(0, 256, 2))),
         "constant": lambda: np.full(shape, rng.integers(256)),
         "two-valued": lambda: rng.choice(rng.integers(0, 256, 2), shape),
         "black and white": lambda: 255 * pixels(0, 1),

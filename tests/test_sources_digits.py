@@ -5,14 +5,15 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import typing
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.executor import InlineExecutor
-from pipeline.recipe import DigitsSource
-from pipeline.sources import ArraySource, open_source
+from pipeline.recipe import DigitsSource, SourceConfig
+from pipeline.sources import SOURCES, ArraySource, open_source
 from pipeline.sources.source import digest_of
 
 
@@ -33,6 +34,16 @@ def test_split_and_ids():
         assert source.heights.tolist() == source.widths.tolist() == [32] * len(source.labels)
         assert source.labels.dtype == source.heights.dtype == np.int32
         assert source.skipped == ()
+
+
+def test_every_kind_of_the_recipe_has_an_opener():
+    union, _discriminator = typing.get_args(SourceConfig)
+    kinds = [
+        kind
+        for section in typing.get_args(union)
+        for kind in typing.get_args(section.model_fields["kind"].annotation)
+    ]
+    assert sorted(kinds) == sorted(SOURCES)
 
 
 def test_values():

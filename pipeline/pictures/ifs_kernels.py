@@ -25,8 +25,8 @@ PICKS_PER_WORD = 6  # of 10 bits each
 _PICK_BITS = np.uint64(10)
 _PICK_MASK = np.uint64(PICK_SLOTS - 1)
 
-# A cell: number of points in the high half, sum of their 8-bit colours in the low half. A million points
-# in one cell would make the sum overflow: that cell's hue would be wrong, nothing else.
+# A cell: number of points in the high half, sum of their 8-bit colours in the low half. With a
+# million points in one cell the sum overflows: that cell's hue is then wrong, nothing else.
 _COUNT_SHIFT = np.uint64(32)
 _COLOUR_MASK = np.uint64(0xFFFFFFFF)
 

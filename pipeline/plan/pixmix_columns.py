@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.plan.pixmix import I8, Bool, F32, PixMixPlan
+from pipeline.plan.pixmix import F32, I8, Bool, PixMixPlan
 from pipeline.render.mixing import MODES
 from pipeline.render.ops import LEVEL_OPS, OPS, SIGNED_OPS
 

@@ -35,12 +35,10 @@ def words(
     return raw
 
 
-def uniforms(
-    seed: int, purpose: Purpose, *, epoch: int, block: int, shape: tuple[int, ...]
-) -> F64:
-    """Return float64 of `shape`, uniform on the open interval (0, 1), 53 bits each."""
+def uniforms(seed: int, purpose: Purpose, *, epoch: int, block: int, shape: tuple[int, ...]) -> F64:
+    """Return float64 of `shape`, uniform on the open interval (0, 1), 52 bits each."""
     raw = words(seed, purpose, epoch=epoch, block=block, count=int(np.prod(shape)))
-    return (((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53).reshape(shape)
+    return (((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).reshape(shape)
 
 
 def integers(u: F64, count: int | npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

@@ -57,7 +57,5 @@ def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
 def _resized_box(plan: BasePlan, row: int, picture: U8, size: int) -> U8:
     top, left = int(plan.crop_y[row]), int(plan.crop_x[row])
     box = picture[top : top + int(plan.crop_h[row]), left : left + int(plan.crop_w[row])]
-    resized = np.asarray(
-        Image.fromarray(box).resize((size, size), Image.Resampling.BILINEAR)
-    )
+    resized = np.asarray(Image.fromarray(box).resize((size, size), Image.Resampling.BILINEAR))
     return resized[:, ::-1] if plan.flip[row] else resized

@@ -3,9 +3,9 @@
     add:       (a·(2x − 1) + b·(2y − 1) + 1) / 2
     multiply:  (2x)^a · max(2y, 1e-37)^b / 2
 
-clipped to [0, 1]; x is the picture so far, y the picture mixed in. `add` follows the published order of float32
-operations exactly. Powers are exp2(p·log2(v)) by polynomials of plain arithmetic, accurate to about 1e-6, since
-the C library's powf may differ in its last bit between hosts.
+clipped to [0, 1]; x is the picture so far, y the picture mixed in. `add` follows the published order of
+float32 operations exactly. Powers are exp2(p·log2(v)) by polynomials of plain arithmetic, accurate to
+about 1e-6, since the C library's powf may differ in its last bit between hosts.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ ADD, MULTIPLY = 0, 1
 _0, _HALF, _1, _2 = (np.float32(value) for value in (0, 0.5, 1, 2))
 _255 = np.float32(255)
 _TINY = np.float32(1e-37)
-_SMALLEST = np.float32(2.0**-126)
-_MAX_EXPONENT, _MIN_EXPONENT = np.float32(127.49), np.float32(-126.0)
+_2_24 = np.float32(2**24)
+_MAX_EXPONENT, _MIN_EXPONENT = np.float32(127.49), np.float32(-160.0)
 
 # log2(m) = 2/ln 2 · (s + s³/3 + s⁵/5 + …) with s = (m − 1)/(m + 1), |s| < 0.172: s⁹ leaves 1e-9
 _L1, _L3, _L5, _L7, _L9 = (np.float32(2 / (n * math.log(2))) for n in (1, 3, 5, 7, 9))
@@ -37,32 +37,37 @@ _L1, _L3, _L5, _L7, _L9 = (np.float32(2 / (n * math.log(2))) for n in (1, 3, 5, 
 _E1, _E2, _E3, _E4, _E5, _E6, _E7 = (
     np.float32(math.log(2) ** n / math.factorial(n)) for n in range(1, 8)
 )
-_SQRT_HALF_BITS, _23, _127 = np.int32(0x3F3504F3), np.int32(23), np.int32(127)
+_SQRT_HALF_BITS = np.int32(0x3F3504F3)
+_23, _24, _127 = np.int32(23), np.int32(24), np.int32(127)
 _ROUNDER = np.float32(1.5 * 2**23)
 """Added and taken away again, it rounds a float32 to the nearest whole number."""
 
 
 @inlined
 def power(value: np.float32, exponent: np.float32) -> np.float32:
-    """Return value^exponent for value ≥ 0, float32; 0 for value 0. Comparisons stand for min and max, which
-    keep a loop from being vectorised."""
-    normal = value if value > _SMALLEST else _SMALLEST
-    bits = np.float32(normal).view(np.int32)
+    """Return value^exponent for value in [0, 2] and |exponent| ≤ 2; subnormal results included.
+
+    Comparisons stand for min and max, which keep a loop from being vectorised.
+    """
+    bits = np.float32(value * _2_24).view(np.int32)  # exact, and no longer subnormal
     whole = np.int32(np.int32(bits - _SQRT_HALF_BITS) >> _23)
     mantissa = np.int32(bits - np.int32(whole << _23)).view(np.float32)
     s = (mantissa - _1) / (mantissa + _1)
     s2 = s * s
-    log2 = np.float32(whole) + s * (_L1 + s2 * (_L3 + s2 * (_L5 + s2 * (_L7 + s2 * _L9))))
-    t = exponent * log2
+    series = _L1 + s2 * (_L3 + s2 * (_L5 + s2 * (_L7 + s2 * _L9)))
+    t = exponent * (np.float32(np.int32(whole - _24)) + s * series)
     t = t if t > _MIN_EXPONENT else _MIN_EXPONENT
     t = t if t < _MAX_EXPONENT else _MAX_EXPONENT
     n = (t + _ROUNDER) - _ROUNDER
     f = t - n
-    series = _E6 + f * _E7
-    series = _E4 + f * (_E5 + f * series)
+    series = _E4 + f * (_E5 + f * (_E6 + f * _E7))
     series = _1 + f * (_E1 + f * (_E2 + f * (_E3 + f * series)))
-    scale = np.int32(np.int32(np.int32(n) + _127) << _23).view(np.float32)
-    return series * scale if value > _0 else _0
+    # 2^n in two factors, so that a subnormal result is rounded once
+    half = np.int32(np.int32(n) >> np.int32(1))
+    rest = np.int32(np.int32(n) - half)
+    scaled = series * np.int32(np.int32(half + _127) << _23).view(np.float32)
+    scaled = scaled * np.int32(np.int32(rest + _127) << _23).view(np.float32)
+    return scaled if value > _0 else (_1 if exponent == _0 else _0)
 
 
 @inlined

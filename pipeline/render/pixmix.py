@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.render import mixing
 from pipeline.render.jit import kernel
-from pipeline.render.ops import render_op
+from pipeline.render.ops import OPS, render_op
 
 if TYPE_CHECKING:
     from pipeline.pictures.picture_set import PictureSet
@@ -101,8 +101,28 @@ def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
 
     Returns:
         uint8 [n, S, S, 3], within one level of the float32 arithmetic.
+
+    Raises:
+        ValueError: a row names an op, a picture or a crop that does not exist.
     """
     out = np.empty_like(bases)
     if len(bases):
+        _check_plan(plan, bases.shape[1], pictures)
         _render_batch(*plan, bases, pictures.pixels, pictures.offsets, pictures.widths, out)
     return out
+
+
+def _check_plan(plan: PixMixPlan, size: int, pictures: PictureSet) -> None:
+    """Refuse what the kernel would read outside of an array: a plan may come from an altered manifest."""
+    needs = (np.arange(plan.mode.shape[1]) < plan.num_rounds[:, None]) & (plan.operand_op < 0)
+    rows = needs.any(axis=1)
+    picture, y, x = plan.picture[rows], plan.picture_y[rows], plan.picture_x[rows]
+    if not ((picture >= 0) & (picture < len(pictures))).all():
+        raise ValueError(f"plan: mixing picture out of range; allowed: 0 to {len(pictures) - 1}")
+    room_y, room_x = pictures.heights[picture] - size, pictures.widths[picture] - size
+    if not ((y >= 0) & (y <= room_y) & (x >= 0) & (x <= room_x)).all():
+        raise ValueError("plan: a crop leaves its mixing picture")
+    if max(plan.start_op.max(), plan.operand_op.max(initial=-1)) >= len(OPS):
+        raise ValueError(f"plan: op out of range; allowed: 0 to {len(OPS) - 1}")
+    if plan.num_rounds.min() < 0 or plan.num_rounds.max() > plan.mode.shape[1]:
+        raise ValueError(f"plan: rounds out of range; allowed: 0 to {plan.mode.shape[1]}")

@@ -1,8 +1,12 @@
-"""How a sample's pixels become the bytes of one tar member, and back. A new codec is one entry in `CODECS`."""
+"""How a sample's pixels become the bytes of one tar member, and back.
+
+A new codec is one entry in `CODECS`.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,9 +43,10 @@ def npy_header(shape: Sequence[int]) -> bytes:
 
 def _encode_npy(pictures: U8, quality: int | None) -> U8:
     header = np.frombuffer(npy_header(pictures.shape[1:]), np.uint8)
-    out = np.empty((len(pictures), len(header) + pictures[0].size), np.uint8)
+    num, pixels = len(pictures), math.prod(pictures.shape[1:])
+    out = np.empty((num, len(header) + pixels), np.uint8)
     out[:, : len(header)] = header
-    out[:, len(header) :] = pictures.reshape(len(pictures), -1)
+    out[:, len(header) :] = pictures.reshape(num, pixels)
     return out
 
 

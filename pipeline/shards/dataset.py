@@ -1,4 +1,4 @@
-"""A root's two JSON files: recipe.json, its identity from the start, and dataset.json, the proof of completion."""
+"""A root's two JSON files: recipe.json, its identity from the start; dataset.json, proof of completion."""
 
 from __future__ import annotations
 
@@ -25,35 +25,42 @@ def digest_of(content: Json) -> str:
     return hashlib.sha256(canonical(rest)).hexdigest()
 
 
+def _text(content: Json) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def write_sealed(root: Path, name: str, content: Json) -> Json:
     """Publish `content` under `name` with its digest added; return it so."""
     sealed = {**content, "digest": digest_of(content)}
-    text = json.dumps(sealed, indent=2, ensure_ascii=False) + "\n"
-    publish_bytes(root / name, text.encode(), root / PARTIAL_NAME)
+    publish_bytes(root / name, _text(sealed), root / PARTIAL_NAME)
     return sealed
 
 
 def read_sealed(root: Path, name: str) -> Json | None:
-    """Return the content of a sealed file, or None where there is none.
+    """Return the content of a sealed file, or None where there is none. Every byte counts, spaces too.
 
     Raises:
         DreamshardsError: the file is unreadable, altered, or of another format version.
     """
     path = root / name
     try:
-        content = json.loads(path.read_bytes())
+        stored = path.read_bytes()
+        content = json.loads(stored)
+        digest = digest_of(content) if isinstance(content, dict) else None
+        whole = digest is not None and digest == content.get("digest") and stored == _text(content)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise DreamshardsError(
             f"{path}: unreadable ({error}); restore it from a copy, or build again in a new root"
         ) from error
-    if not isinstance(content, dict) or content.get("digest") != digest_of(content):
+    if not whole:
         expected = content.get("digest") if isinstance(content, dict) else None
         raise DreamshardsError(
-            f"{path}: altered since it was written (digest {expected} in the file); "
+            f"{path}: altered since it was written (digest {expected} in the file, {digest} found); "
             "restore it from a copy, or build again in a new root"
         )
+    assert isinstance(content, dict)
     if content.get("format_version") != FORMAT_VERSION:
         raise DreamshardsError(
             f"{path}: format version {content.get('format_version')}; this release reads {FORMAT_VERSION}"

@@ -1,11 +1,11 @@
 """Names inside a root, and how an epoch is split into shards. Pure functions.
 
-    ROOT/recipe.json                       the identity of the build, written first
-    ROOT/dataset.json                      written last: its presence means the build is complete
-    ROOT/epoch-0000/shard-000000.tar       stock WebDataset
-    ROOT/epoch-0000/shard-000000.parquet   its manifest: its presence means the shard is committed
-    ROOT/epoch-0000/manifest.parquet       all rows of the epoch
-    ROOT/.partial/                         files being written; gone when the build is complete
+ROOT/recipe.json                       the identity of the build, written first
+ROOT/dataset.json                      written last: its presence means the build is complete
+ROOT/epoch-0000/shard-000000.tar       stock WebDataset
+ROOT/epoch-0000/shard-000000.parquet   its manifest: its presence means the shard is committed
+ROOT/epoch-0000/manifest.parquet       all rows of the epoch
+ROOT/.partial/                         files being written; gone when the build is complete
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import DreamshardsError
+
 RECIPE_NAME = "recipe.json"
 DATASET_NAME = "dataset.json"
 PARTIAL_NAME = ".partial"
@@ -24,7 +26,12 @@ FORMAT_VERSION = 1
 KEY_WIDTH = 15
 """Bytes of a key: epoch in 4 digits, '-', position in 10."""
 
-_KEY = re.compile(r"(\d{4})-(\d{10})")
+_KEY = re.compile(r"([0-9]{4})-([0-9]{10})")
+
+MAX_EPOCHS = 10**4
+MAX_SHARDS = 10**6
+MAX_SAMPLES = 10**10
+"""Of epochs in a root, of shards and of samples in an epoch: past them names lose their width and order."""
 
 TARGET_SHARD_BYTES = 64 * 2**20
 """Shard size aimed at when the recipe names none: large reads, yet enough shards to share out."""
@@ -60,14 +67,29 @@ def epoch_manifest(epoch: int) -> str:
 
 
 def shards_of_epoch(epoch: int, num_samples: int, samples_per_shard: int) -> list[ShardName]:
-    """Split an epoch into the fewest shards of at most `samples_per_shard`, equal within one sample."""
+    """Split an epoch into the fewest shards of at most `samples_per_shard`, equal within one sample.
+
+    Raises:
+        DreamshardsError: more samples or shards than names are wide for.
+    """
     num_shards = -(-num_samples // samples_per_shard)
-    edges = [num_samples * shard // num_shards for shard in range(num_shards + 1)]
+    if num_samples > MAX_SAMPLES:
+        raise DreamshardsError(
+            f"an epoch of {num_samples:,} samples is too large; allowed: {MAX_SAMPLES:,}"
+        )
+    if num_shards > MAX_SHARDS:
+        raise DreamshardsError(
+            f"shards.samples_per_shard = {samples_per_shard} would make {num_shards:,} shards an epoch; "
+            f"allowed: {-(-num_samples // MAX_SHARDS):,} or more samples a shard here"
+        )
+    edges = [num_samples * shard // max(1, num_shards) for shard in range(num_shards + 1)]
     return [ShardName(epoch, i, edges[i], edges[i + 1]) for i in range(num_shards)]
 
 
 def keys(epoch: int, start: int, stop: int) -> npt.NDArray[np.uint8]:
     """Return the keys of positions [start, stop) as ASCII, uint8 [n, 15]."""
+    assert 0 <= epoch < MAX_EPOCHS
+    assert 0 <= start <= stop <= MAX_SAMPLES
     positions = np.arange(start, stop, dtype=np.int64)
     out = np.empty((len(positions), KEY_WIDTH), np.uint8)
     out[:, :5] = np.frombuffer(f"{epoch:04d}-".encode(), np.uint8)

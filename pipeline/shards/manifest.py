@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _METADATA_KEY = b"dreamshards"
+_FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 PLACE_FIELDS = (
     pa.field("key", pa.string(), nullable=False),
@@ -21,7 +22,7 @@ PLACE_FIELDS = (
     pa.field("size", pa.int64(), nullable=False),
     pa.field("crc32", pa.uint32(), nullable=False),
 )
-"""Where a sample is: `offset` and `size` are those of its payload in the tar, in bytes, `crc32` is the payload's."""
+"""Where a sample is: `offset`, `size` and `crc32` are those of its payload in the tar, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def write_manifest(
     """Write one shard's manifest; the same rows give the same bytes."""
     metadata = {_METADATA_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
     schema = pa.schema(list(fields), metadata=metadata)
-    pq.write_table(pa.Table.from_arrays(list(columns), schema=schema), file, compression="zstd")
+    pq.write_table(pa.Table.from_arrays(list(columns), schema=schema), file, **_FORMAT)
 
 
 def read_summary(content: bytes) -> ShardSummary:
@@ -60,15 +61,18 @@ def read_summary(content: bytes) -> ShardSummary:
 
 
 def read_rows(content: bytes) -> pa.Table:
-    """Return all rows of a manifest.
+    """Return all rows of a manifest, the checksum of every page and the form of every value checked.
 
     Raises:
         ValueError: the bytes are not a readable manifest.
     """
     try:
-        return pq.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError) as error:
+        table = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True).read()
+        table.validate(full=True)
+        _ = table.schema.names  # decodes them, which validation does not
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"not a readable manifest: {error}") from error
+    return table
 
 
 def write_epoch_manifest(file: BinaryIO, parts: Iterable[bytes]) -> None:
@@ -77,9 +81,7 @@ def write_epoch_manifest(file: BinaryIO, parts: Iterable[bytes]) -> None:
     for content in parts:
         table = read_rows(content)
         if writer is None:
-            writer = pq.ParquetWriter(
-                file, table.schema.remove_metadata(), compression="zstd"
-            )
+            writer = pq.ParquetWriter(file, table.schema.remove_metadata(), **_FORMAT)
         writer.write_table(table.replace_schema_metadata(None))
     if writer is not None:
         writer.close()

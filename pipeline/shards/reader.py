@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
-from pipeline.shards.layout import ShardName, parse_key
+from pipeline.shards.layout import DATASET_NAME, ShardName, parse_key
 from pipeline.shards.manifest import read_rows
 
 
@@ -43,18 +44,26 @@ def find_shard(dataset: Json, key: str) -> tuple[ShardName, int]:
     )
 
 
-def read_manifest(root: Path, file: str) -> pa.Table:
-    """Return the rows of one manifest below `root`.
+def read_manifest(root: Path, file: str, sha256: str | None = None) -> pa.Table:
+    """Return the rows of one manifest below `root`, compared with its SHA-256 if one is given.
 
     Raises:
-        DreamshardsError: it is missing or unreadable.
+        DreamshardsError: it is missing, unreadable or altered.
     """
+    advice = f"`dreamshards verify {root}` lists what is wrong"
     try:
-        return read_rows((root / file).read_bytes())
-    except (OSError, ValueError) as error:
+        content = (root / file).read_bytes()
+    except OSError as error:
+        raise DreamshardsError(f"{root / file}: {error.strerror}; {advice}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, found):
         raise DreamshardsError(
-            f"{root / file}: {error}; `dreamshards verify {root}` lists what is wrong"
-        ) from error
+            f"{root / file}: altered: SHA-256 {found}, {DATASET_NAME} says {sha256}; {advice}"
+        )
+    try:
+        return read_rows(content)
+    except ValueError as error:
+        raise DreamshardsError(f"{root / file}: {error}; {advice}") from error
 
 
 def read_payload(root: Path, name: ShardName, rows: pa.Table, row: int) -> bytes:
@@ -63,7 +72,9 @@ def read_payload(root: Path, name: ShardName, rows: pa.Table, row: int) -> bytes
     Raises:
         DreamshardsError: the tar is missing, short, or differs from its manifest.
     """
-    key, offset, size, crc = (rows[field][row].as_py() for field in ("key", "offset", "size", "crc32"))
+    key, offset, size, crc = (
+        rows[field][row].as_py() for field in ("key", "offset", "size", "crc32")
+    )
     path = root / name.tar
     try:
         with path.open("rb") as file:
@@ -84,7 +95,17 @@ def read_payload(root: Path, name: ShardName, rows: pa.Table, row: int) -> bytes
 
 
 def rows_of_sources(root: Path, epoch_file: str, sources: list[int]) -> pa.Table:
-    """Return the rows of one epoch's manifest for some source indices, in the order asked for."""
+    """Return the rows of one epoch's manifest for some source indices, in the order asked for.
+
+    Raises:
+        DreamshardsError: the manifest is missing or unreadable, or lacks one of them.
+    """
     rows = read_manifest(root, epoch_file)
     places = pc.index_in(pa.array(sources, pa.int64()), value_set=rows["source_index"])
+    if places.null_count:
+        lost = sources[places.is_null().index(True).as_py()]
+        raise DreamshardsError(
+            f"{root / epoch_file}: no row has source_index {lost}; "
+            f"`dreamshards verify {root}` lists what is wrong"
+        )
     return rows.take(places)

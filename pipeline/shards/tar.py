@@ -19,6 +19,10 @@ BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 LABEL_SUFFIX = "cls"
 
+_MAX_NAME = 100
+_MAX_SIZE = 8**11 - 1
+"""What USTAR's name and size fields hold, in bytes."""
+
 
 class Records(NamedTuple):
     """A batch of samples as tar records.
@@ -57,6 +61,8 @@ _TEMPLATE = _template()
 
 def headers(names: U8, sizes: I64) -> U8:
     """Return USTAR headers, uint8 [n, 512], for ASCII names, uint8 [n, ≤ 100], and sizes below 8 GiB."""
+    assert names.shape[1] <= _MAX_NAME
+    assert sizes.max(initial=0) <= _MAX_SIZE
     out = np.tile(_TEMPLATE, (len(names), 1))
     out[:, : names.shape[1]] = names
     _put_octal(out, 124, 11, sizes)
@@ -71,7 +77,9 @@ def _put_octal(out: U8, offset: int, num_digits: int, values: I64) -> None:
         out[:, offset + digit] = ((values >> shift) & 7) + ord("0")
 
 
-def pack(keys: U8, suffix: str, payloads: U8 | Sequence[bytes], labels: npt.NDArray[np.int32]) -> Records:
+def pack(
+    keys: U8, suffix: str, payloads: U8 | Sequence[bytes], labels: npt.NDArray[np.int32]
+) -> Records:
     """Lay out a batch of samples.
 
     Args:
@@ -87,14 +95,14 @@ def pack(keys: U8, suffix: str, payloads: U8 | Sequence[bytes], labels: npt.NDAr
         sizes = np.full(num, payloads.shape[1], np.int64)
     else:
         sizes = np.fromiter(map(len, payloads), np.int64, num)
-    lengths = BLOCK + _padded(sizes) + 2 * BLOCK
+    lengths = record_bytes(sizes)
     starts = np.cumsum(lengths) - lengths
     content = np.zeros(int(lengths.sum()), np.uint8)
     offsets = starts + BLOCK
     label_starts = offsets + _padded(sizes)
     _put_rows(content, starts, headers(_names(keys, suffix), sizes))
     _put_rows(content, label_starts, headers(_names(keys, LABEL_SUFFIX), label_sizes))
-    text_rows = texts.view(np.uint8).reshape(num, -1)
+    text_rows = texts.view(np.uint8).reshape(num, texts.itemsize)
     _put_rows(content, label_starts + BLOCK, text_rows)
     if isinstance(payloads, np.ndarray):
         _put_rows(content, offsets, payloads)
@@ -102,6 +110,11 @@ def pack(keys: U8, suffix: str, payloads: U8 | Sequence[bytes], labels: npt.NDAr
         for offset, payload in zip(offsets.tolist(), payloads, strict=True):
             content[offset : offset + len(payload)] = np.frombuffer(payload, np.uint8)
     return Records(content, starts, offsets, sizes)
+
+
+def record_bytes(sizes: I64) -> I64:
+    """Return the bytes of samples with payloads of these sizes: two headers, payload and label, padded."""
+    return BLOCK + _padded(sizes) + 2 * BLOCK
 
 
 def _names(keys: U8, suffix: str) -> U8:
@@ -114,7 +127,7 @@ def _padded(sizes: I64) -> I64:
 
 
 def _put_rows(content: U8, starts: I64, rows: U8) -> None:
-    """Write row i of `rows` to `content` from starts[i]; one strided assignment where the stride is constant."""
+    """Write row i of `rows` to `content` from starts[i]; one strided assignment where strides are equal."""
     if len(starts) == 0:
         return
     strides = np.diff(starts)

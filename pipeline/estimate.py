@@ -1,0 +1,93 @@
+"""What a build would cost, measured on a few hundred of its own samples before anyone pays for it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.build import plan_shards
+from pipeline.executor import Executor
+from pipeline.identity import inputs_identity, recipe_hash
+from pipeline.inputs import open_inputs
+from pipeline.progress import human_bytes, human_seconds, plural
+from pipeline.recipe import Recipe
+from pipeline.sampling import draw_plan, render_plan
+from pipeline.shards.layout import ShardName
+from pipeline.worker import ShardContext, build_shard
+
+_NUM_SAMPLES = 256
+_SECONDS = 2.0
+
+
+class Estimate(NamedTuple):
+    """What one core was seen to do, and what the whole build then takes.
+
+    Attributes:
+        num_measured: samples planned, rendered, packed and written to a temporary folder.
+        samples_per_second: of one core.
+        bytes_per_sample: of tar and manifest.
+        num_samples, num_shards: of the build.
+    """
+
+    num_measured: int
+    samples_per_second: float
+    bytes_per_sample: float
+    num_samples: int
+    num_shards: int
+
+    @property
+    def core_seconds(self) -> float:
+        """Time of the build on one core."""
+        return self.num_samples / self.samples_per_second
+
+    def wall_seconds(self, num_workers: int) -> float:
+        """Time of the build on `num_workers` cores: the most shards any of them gets."""
+        rounds = -(-self.num_shards // num_workers)
+        return self.core_seconds * rounds / self.num_shards
+
+
+def measure(recipe: Recipe, executor: Executor) -> Estimate:
+    """Build a few hundred samples the way a build does, in a temporary folder, on one core.
+
+    Raises:
+        DreamshardsError: an input is missing or wrong.
+    """
+    inputs = open_inputs(recipe, executor)
+    shards = plan_shards(inputs)
+    render_plan(inputs, draw_plan(inputs, 0, 0, 1))  # compile before the clock starts
+    with tempfile.TemporaryDirectory(prefix="dreamshards-estimate-") as folder:
+        context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), Path(folder))
+        num = min(_NUM_SAMPLES, shards[0].stop)
+        first = build_shard(context, ShardName(0, 0, 0, num))
+        # A whole shard, or as much of one as takes two seconds: small ones would overstate the fsyncs.
+        num = max(num, min(shards[0].stop, int(num / first.seconds * _SECONDS)))
+        name = ShardName(0, 1, 0, num)
+        result = build_shard(context, name)
+        size_bytes = result.tar_bytes + (Path(folder) / name.manifest).stat().st_size
+    num_samples = recipe.epochs * len(inputs.source.labels)
+    return Estimate(num, num / result.seconds, size_bytes / num, num_samples, len(shards))
+
+
+def estimate(recipe: Recipe, executor: Executor, num_workers: int) -> list[str]:
+    """Return the lines that tell a person what a build would cost, here and on `num_workers` workers."""
+    cost = measure(recipe, executor)
+    here = len(os.sched_getaffinity(0))
+    lines = [
+        f"measured {cost.num_measured:,} samples on one core: {cost.samples_per_second:,.0f}/s, "
+        f"{human_bytes(cost.bytes_per_sample)} each",
+        f"the build: {plural(recipe.epochs, 'epoch')}, {plural(cost.num_samples, 'sample')} "
+        f"in {plural(cost.num_shards, 'shard')}, "
+        f"about {human_bytes(cost.num_samples * cost.bytes_per_sample)}, "
+        f"{cost.core_seconds / 3600:,.3g} core-hours",
+        f"  this machine, {plural(here, 'worker')}: {human_seconds(cost.wall_seconds(here))}",
+    ]
+    if num_workers != here:
+        lines.append(
+            f"  {plural(num_workers, 'worker')}: {human_seconds(cost.wall_seconds(num_workers))}"
+        )
+    lines.append(
+        "plus the start of the workers, and what storage slower than this machine's disk adds"
+    )
+    return lines
