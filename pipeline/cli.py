@@ -25,7 +25,11 @@ _LOSSES = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
-        options = _parser().parse_args(arguments)
+        options, unknown = _parser().parse_known_args(arguments)
+        if (
+            unknown
+        ):  # the sub-command left them to its parent, which cannot name the nearest right one
+            _SUBPARSERS[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")
         return _COMMANDS[options.command](options)
     except DreamshardsError as error:
         print(f"dreamshards: error: {error}", file=sys.stderr)
@@ -49,13 +53,6 @@ class _Parser(argparse.ArgumentParser):
             name = wrong.partition("=")[0]
             message = f"unknown argument {wrong!r}{nearest(name, flags)}"
         raise UsageError(f"{message}; see {self.prog} --help")
-
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
-        # Sub-commands leave unknown flags to their parent, which cannot name the nearest; ask them instead.
-        options, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            _SUBPARSERS[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")
-        return options
 
 
 _SUBPARSERS: dict[str, _Parser] = {}
@@ -252,6 +249,7 @@ def _estimate(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from pipeline.executor import InlineExecutor
+    from pipeline.progress import plural
     from pipeline.verify import verify
 
     report = verify(options.root, options.replay, options.overrides, InlineExecutor())
@@ -263,8 +261,9 @@ def _verify(options: argparse.Namespace) -> int:
             "then dataset.json, and build again: only they are made anew"
         )
     replayed = f", {report.num_replayed:,} of them rendered again" if report.num_replayed else ""
+    shards = plural(report.num_shards, "shard")
     print(
-        f"{options.root}: {report.num_samples:,} samples in {report.num_shards:,} shards are as written{replayed}"
+        f"{options.root}: {plural(report.num_samples, 'sample')} in {shards} as written{replayed}"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""The errors a user sees. Each message says what, where, what was found, what is allowed and what to do next."""
+"""The errors a user sees. A message says what, where, what was found, what is allowed, what to do next."""
 
 from __future__ import annotations
 

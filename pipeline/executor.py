@@ -180,7 +180,7 @@ class RayExecutor:
                 ) from error
             self._started = True
         self._ray = ray
-        return ray
+        return self._ray
 
     def __enter__(self) -> Self:
         return self

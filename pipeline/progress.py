@@ -1,4 +1,4 @@
-"""One calm progress line for long work: live on a terminal, a plain line now and then elsewhere. On stderr."""
+"""One calm progress line for long work, on stderr: live on a terminal, else a line now and then."""
 
 from __future__ import annotations
 

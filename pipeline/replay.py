@@ -17,7 +17,14 @@ from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
 from pipeline.publish import publish
 from pipeline.render.base import render_bases
-from pipeline.sampling import Inputs, plan_from_rows, render_plan
+from pipeline.sampling import (
+    Inputs,
+    draw_plan,
+    plan_columns,
+    plan_fields,
+    plan_from_rows,
+    render_plan,
+)
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import find_shard, read_manifest, read_payload
@@ -62,6 +69,13 @@ def render_rows(inputs: Inputs, rows: pa.Table) -> Rendered:
 _CROP = ("mixing_picture", "mixing_y", "mixing_x")
 
 
+def draw_rows(inputs: Inputs, epoch: int, start: int, stop: int) -> pa.Table:
+    """Draw the decisions of positions [start, stop) again, as the plan's columns of their manifest rows."""
+    columns = plan_columns(inputs, draw_plan(inputs, epoch, start, stop))
+    fields = plan_fields(inputs.recipe.augmentation.family)
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
 def encode_rows(inputs: Inputs, rows: pa.Table) -> list[bytes]:
     """Render manifest rows again and encode them as their shards hold them."""
     shards = inputs.recipe.shards
@@ -75,7 +89,7 @@ def replay(
     """Render one sample again and compare it with the stored bytes; return lines that say what it is.
 
     Raises:
-        DreamshardsError: there is no such sample, its inputs are not found, or the bytes differ.
+        DreamshardsError: there is no such sample, its inputs are not found, or its decisions or bytes differ.
     """
     dataset = read_dataset(root)
     name, row = find_shard(dataset, key)
@@ -84,17 +98,25 @@ def replay(
     payload = read_payload(root, name, rows, row)
     inputs = reopen_inputs(root, dataset, overrides, executor)
     one = rows.slice(row, 1)
+    facts = one.to_pylist()[0]
+    position = name.start + row
+    (drawn,) = draw_rows(inputs, name.epoch, position, position + 1).to_pylist()
+    changed = [column for column in drawn if drawn[column] != facts[column]]
+    if changed:
+        raise DreamshardsError(
+            f"{root / name.manifest}: sample {key} is not what the recipe draws: {', '.join(changed)}; "
+            f"`dreamshards verify {root} --replay 1` lists all that is wrong"
+        )
     (again,) = encode_rows(inputs, one)
     if save is not None:
         _save(
             save, key, render_rows(inputs, one), CODECS[inputs.recipe.shards.codec].decode(payload)
         )
-    facts = one.to_pylist()[0]
     if again != payload:
         raise DreamshardsError(
             f"{root / name.tar}: sample {key} rendered again gives other bytes "
-            f"({len(again)} against {len(payload)} stored); the manifest row or the tar was altered, "
-            f"or other package versions made it; see `dreamshards verify {root}`"
+            f"({len(again)} against {len(payload)} stored); the tar was altered and its digests "
+            f"with it, or other package versions made it; see `dreamshards verify {root}`"
         )
     lines = [
         f"{key}: source {facts['source_id']}, label {facts['label']} "

@@ -46,7 +46,7 @@ class Plan(NamedTuple):
         augmentation = self.augmentation
         if augmentation:
             augmentation = type(augmentation)(*(column[start:stop] for column in augmentation))
-        base = BasePlan(*(column[start:stop] for column in self.base))
+        base = BasePlan(*(column[start:stop] for column in self.base))  # type: ignore[arg-type]
         return Plan(self.sources[start:stop], base, augmentation)
 
 

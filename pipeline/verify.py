@@ -20,8 +20,8 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
 from pipeline.plan.rng import Purpose, uniform_rows
-from pipeline.replay import encode_rows
-from pipeline.sampling import Inputs, draw_plan, plan_columns, plan_fields
+from pipeline.replay import draw_rows, encode_rows
+from pipeline.sampling import Inputs, plan_fields
 from pipeline.shards import tar
 from pipeline.shards.dataset import Json, read_dataset, read_sealed
 from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME, ShardName, keys
@@ -112,14 +112,22 @@ def _check_listing(root: Path, dataset: Json) -> list[Fault]:
     expected |= {entry["file"] for entry in dataset["manifests"]}
     for entry in dataset["shards"]:
         expected |= {entry["file"], entry["manifest"]}
-    folders = {file.split("/")[0] for file in expected if "/" in file}
-    found = {
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
-    }
-    foreign = sorted(found - expected - folders)
-    return [Fault(file, None, "does not belong to this dataset") for file in foreign]
+    own_folders = {file.split("/")[0] for file in expected if "/" in file}
+    found: set[Path] = set()
+    faults: list[Fault] = []
+
+    def unreadable(error: OSError) -> None:
+        file = Path(error.filename).relative_to(root).as_posix()
+        faults.append(Fault(file, None, f"cannot be read: {error.strerror}"))
+
+    for name, folders, files in os.walk(root, onerror=unreadable):
+        folder = Path(name)
+        found |= {folder / file for file in files}
+        found |= {folder / link for link in folders if (folder / link).is_symlink()}
+        found |= set() if folders or files else {folder}
+    foreign = {path.relative_to(root).as_posix() for path in found} - expected - own_folders
+    faults += [Fault(file, None, "does not belong to this dataset") for file in sorted(foreign)]
+    return faults
 
 
 def _read(root: Path, file: str, faults: list[Fault]) -> bytes | None:
@@ -220,8 +228,7 @@ def _replay_shard(
     chosen = np.flatnonzero(draws < fraction)
     if len(chosen) == 0 and report.num_replayed == 0:
         chosen = np.array([draws.argmin()])  # never none at all
-    schema = pa.schema(plan_fields(inputs.recipe.augmentation.family))
-    drawn = pa.Table.from_arrays(plan_columns(inputs, draw_plan(inputs, **place)), schema=schema)
+    drawn = draw_rows(inputs, **place)
     known = {(fault.file, fault.key) for fault in report.faults if fault.file == name.tar}
     for start in range(0, len(chosen), _REPLAY_CHUNK):
         part = chosen[start : start + _REPLAY_CHUNK]
@@ -260,6 +267,8 @@ def _replay_rows(
 
 def _read_at(path: Path, offset: int, size: int) -> bytes | None:
     """Return bytes of a file, None where it cannot be read, which was reported before."""
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
             file.seek(max(0, offset))

@@ -69,8 +69,8 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
             crcs[rows] = [zlib.crc32(payload) for payload in payloads]
             records = tar.pack(shard_keys[rows], codec_name, payloads, labels[rows])
             offsets[rows], sizes[rows] = records.offsets + tar_bytes, records.sizes
-            sha256.update(records.content)
-            file.write(records.content)
+            sha256.update(records.content.data)
+            file.write(records.content.data)
             tar_bytes += len(records.content)
         sha256.update(tar.END_OF_ARCHIVE)
         file.write(tar.END_OF_ARCHIVE)

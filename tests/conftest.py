@@ -1,4 +1,4 @@
-"""Fixtures every test may use: a private cache, a small finished root, and one Ray cluster for the session."""
+"""Fixtures for every test: a private cache, a small finished root, one Ray cluster for the session."""
 
 from __future__ import annotations
 

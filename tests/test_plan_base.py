@@ -43,7 +43,7 @@ def test_no_padding_and_the_same_size_keep_the_picture() -> None:
 
 def test_a_picture_too_small_for_its_crop_is_named() -> None:
     with pytest.raises(
-        DreamshardsError, match="20×30 px .* size 32 and padding 4; allowed: sides of 24"
+        DreamshardsError, match=r"20×30 px .* size 32 and padding 4; allowed: sides of 24"
     ):
         draw(PadCrop(kind="pad-crop"), 20, 30, 3)
 

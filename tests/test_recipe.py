@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -140,10 +141,8 @@ def test_the_clean_family_keeps_no_mixing_set() -> None:
 
 @given(st.text(max_size=60))
 def test_no_override_crashes(text: str) -> None:
-    try:
+    with contextlib.suppress(UsageError):  # nothing else may come out
         load_recipe("digits", [text])
-    except UsageError as error:
-        assert str(error)
 
 
 @given(
@@ -160,10 +159,8 @@ def test_no_override_crashes(text: str) -> None:
 )
 def test_no_content_crashes(content: object) -> None:
     if isinstance(content, dict):
-        try:
+        with pytest.raises(UsageError, match="test is not valid"):
             parse_recipe(content, "test")
-        except UsageError as error:
-            assert "is not valid" in str(error)
 
 
 def test_a_resolved_recipe_survives_its_own_json() -> None:

@@ -140,7 +140,9 @@ def test_what_is_no_manifest_is_refused():
 
 
 def test_a_text_that_is_not_utf_8_is_refused():
-    texts = pa.StringArray.from_buffers(2, pa.py_buffer(np.int32([0, 1, 2])), pa.py_buffer(b"\xffa"))
+    texts = pa.StringArray.from_buffers(
+        2, pa.py_buffer(np.int32([0, 1, 2])), pa.py_buffer(b"\xffa")
+    )
     buffer = io.BytesIO()
     pq.write_table(pa.table({"id": texts}), buffer)
     with pytest.raises(ValueError, match="UTF8"):

@@ -139,8 +139,8 @@ def measure(cells: U64) -> tuple[int, int]:
     for row in range(1, cells.shape[0] - 1):
         for column in range(1, cells.shape[1] - 1):
             count = np.int64(cells[row, column] >> _COUNT_SHIFT)
-            hit += count > 0
-            points += count
+            hit += int(count > 0)
+            points += int(count)
     return hit, points
 
 
@@ -171,8 +171,7 @@ def soften(cells: U64, out: U64) -> int:
             )
             out[row, column] = total
             most = max(most, total)
-    quarters: int = np.int64(most >> _COUNT_SHIFT) >> 2
-    return quarters
+    return int(np.int64(most >> _COUNT_SHIFT) >> 2)
 
 
 @kernel
@@ -227,7 +226,7 @@ def fill_levels(cells: U64, logs: F64, most: int, levels: U8, counts: I64) -> No
     for row in range(cells.shape[0]):
         for column in range(cells.shape[1]):
             count = np.int64(cells[row, column] >> _COUNT_SHIFT) >> 2
-            level = int(255.0 * logs[min(count, LOG_ENTRIES - 1)] / top)
+            level = int(255.0 * logs[min(int(count), LOG_ENTRIES - 1)] / top)
             levels[row, column] = level
             counts[level] += 1
 

@@ -1,7 +1,7 @@
 """Every random decision of PixMix, in the reference code's terms (Hendrycks et al., 2022).
 
-A sample starts from its base picture or, one time in two, from an augmented copy of it; then 0..k rounds each mix
-in a fresh augmented copy or the sample's one mixing picture, by add or multiply with weights (a, b).
+A sample starts from its base picture or, one time in two, from an augmented copy of it; then 0..k rounds
+each mix in a fresh augmented copy or the sample's one mixing picture, by add or multiply with weights (a, b).
 """
 
 from __future__ import annotations

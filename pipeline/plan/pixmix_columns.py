@@ -1,8 +1,8 @@
 """PixMix decisions as manifest columns, and back without loss.
 
-Columns: mixing_picture (index), mixing_id, mixing_y, mixing_x; start_op, start_level, start_negative; and rounds, a
-list of {operand, level, negative, mode, a, b} whose operand is an op's name or 'mixing-picture'. A decision that
-a sample does not use is null.
+Columns: mixing_picture (index), mixing_id, mixing_y, mixing_x; start_op, start_level, start_negative; and
+rounds, a list of {operand, level, negative, mode, a, b} whose operand is an op's name or 'mixing-picture'.
+A decision that a sample does not use is null.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.plan.pixmix import F32, I8, Bool, PixMixPlan
 from pipeline.render.mixing import MODES
@@ -114,13 +115,11 @@ def _names(numbers: I8, names: tuple[str, ...]) -> pa.Array:
 
 def _numbers(names: pa.Array | pa.ChunkedArray, allowed: tuple[str, ...]) -> I8:
     """Turn names into indices, nulls into −1."""
-    import pyarrow.compute as pc
-
     found = pc.index_in(names, value_set=pa.array(allowed))
     unknown = pc.and_(pc.is_valid(names), pc.is_null(found))
     if pc.any(unknown).as_py():
         raise ValueError(f"unknown name {pc.filter(names, unknown)[0].as_py()!r}")
-    return _plain(found, -1, np.int8)
+    return _plain(found, -1, np.int8).astype(np.int8)
 
 
 def _plain(values: pa.Array, fill: int, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:

@@ -1,8 +1,8 @@
 """Random numbers as a function of a structured key; nothing here or above touches a global generator.
 
-A stream is Philox 4×64 (Salmon et al., 2011) with key (seed, purpose) and counter (·, ·, block, epoch), so two
-different keys can never share a word. Only the bit generator's raw words are used, which NumPy keeps stable
-between versions, and only exact arithmetic turns them into decisions.
+A stream is Philox 4×64 (Salmon et al., 2011) with key (seed, purpose) and counter (·, ·, block, epoch), so
+two different keys can never share a word. Only the bit generator's raw words are used, which NumPy keeps
+stable between versions, and only exact arithmetic turns them into decisions.
 """
 
 from __future__ import annotations

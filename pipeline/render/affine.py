@@ -34,7 +34,7 @@ _ROTATIONS = _rotation_table()
 
 @kernel
 def rotate(image: U8, degrees: int, out: U8) -> None:
-    """Rotate `image` [H, W, 3] about its centre by whole degrees, −30..30, counter-clockwise when positive."""
+    """Rotate `image` [H, W, 3] about its centre by −30..30 whole degrees, counter-clockwise when positive."""
     if degrees == 0:
         out[:] = image
         return

@@ -14,7 +14,7 @@ U8 = npt.NDArray[np.uint8]
 
 
 @kernel
-def _blend(degenerate: int, value: int, factor: np.float32) -> np.uint8:
+def _blend(degenerate: np.int32, value: np.int32, factor: np.float32) -> np.uint8:
     mixed = np.float32(degenerate) + factor * np.float32(value - degenerate)
     if factor > np.float32(1.0):
         if mixed <= np.float32(0.0):
@@ -25,9 +25,9 @@ def _blend(degenerate: int, value: int, factor: np.float32) -> np.uint8:
 
 
 @kernel
-def _luma(red: int, green: int, blue: int) -> int:
+def _luma(red: np.int32, green: np.int32, blue: np.int32) -> np.int32:
     """ITU-R 601 luma in 16-bit fixed point, rounded."""
-    return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    return np.int32((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16)
 
 
 @kernel
@@ -47,7 +47,7 @@ def color(image: U8, factor: np.float32, out: U8) -> None:
 @kernel
 def mean_luma(image: U8) -> int:
     """Return the mean luma rounded half up."""
-    total = 0
+    total = np.int64(0)
     for row in range(image.shape[0]):
         for column in range(image.shape[1]):
             total += _luma(
@@ -62,7 +62,7 @@ def mean_luma(image: U8) -> int:
 def fill_blend(degenerate: int, factor: np.float32, table: U8) -> None:
     """Fill the table, uint8 [3, 256], of a blend with one constant: contrast (mean luma), brightness (0)."""
     for value in range(256):
-        mixed = _blend(degenerate, value, factor)
+        mixed = _blend(np.int32(degenerate), np.int32(value), factor)
         for channel in range(3):
             table[channel, value] = mixed
 

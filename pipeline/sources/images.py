@@ -134,10 +134,9 @@ def _decode(data: bytes, name: str) -> Pixels:
         if width * height == 0:
             raise UnreadableImage(name, f"{width}×{height} pixels; allowed: 1×1 or more")
         image.load()
-        if image.mode in _EIGHT_BIT_MODES:
-            pixels = np.array(_flat(image))
-        else:
-            pixels = _high_byte(image, name)
+        pixels = (
+            np.array(_flat(image)) if image.mode in _EIGHT_BIT_MODES else _high_byte(image, name)
+        )
         upright = _UPRIGHT.get(_orientation(image))
     return pixels if upright is None else np.ascontiguousarray(upright(pixels))
 
