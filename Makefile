@@ -6,6 +6,9 @@ DATA   ?= data
 ARGS   ?=
 UV     := uv==0.13.9
 
+# A process that may not keep byte-code compiles scikit-learn and Ray afresh each time: seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -31,7 +34,7 @@ cifar10: $(READY) ## build CIFAR-10 into datasets/cifar10; downloads it into dat
 	$(BIN)/dreamshards build cifar10 --set source.path=$(DATA) source.download=true --out $(OUT)/cifar10 $(ARGS)
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

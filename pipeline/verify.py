@@ -198,8 +198,11 @@ def _check_tar(
     """Compare a tar with its digest; where they differ, find the samples and the part of each."""
     faults: list[Fault] = []
     content = _read(root, name.tar, faults)
-    if content is None or hashlib.sha256(content).hexdigest() == entry["sha256"]:
+    if content is None:
         return faults
+    if hashlib.sha256(content).hexdigest() == entry["sha256"]:
+        ends = content.endswith(tar.END_OF_ARCHIVE)
+        return [] if ends else [Fault(name.tar, None, "does not end as an archive does")]
     if len(content) != entry["bytes"]:
         what = f"has {len(content):,} bytes, dataset.json says {entry['bytes']:,}"
         faults.append(Fault(name.tar, None, what))

@@ -29,6 +29,13 @@ SMALL = ("epochs=2", "mixing_set.count=24", "shards.samples_per_shard=500")
 Runner = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that need the Ray cluster in one process, so that there is one cluster."""
+    for item in items:
+        if "ray_address" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(scope="session")
 def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished root of digits, 2 epochs × 3 shards; read it, never change it."""

@@ -264,7 +264,7 @@ def test_every_cut_is_noticed(tmp_path):
             opened(tmp_path, split="test")
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"\x80\x04\x95" + b"\xff" * 8, os.urandom(3)])
+@pytest.mark.parametrize("content", [b"<html>", b"\x80\x04\x95" + b"\xff" * 8, b"\xff\xff\xff"])
 def test_garbage(tmp_path, content):
     (write_cifar10(tmp_path) / "batches.meta").write_bytes(content)
     with pytest.raises(DreamshardsError, match=r"batches\.meta is cut short or damaged"):

@@ -196,6 +196,12 @@ def test_a_sample_put_into_a_tar_is_found_though_sealed_again(root):
     assert faults(root) == [expected]
 
 
+def test_an_archive_without_its_end_is_found_though_sealed_again(root):
+    patch(root, 8, 1000, b"x")
+    seal(root)
+    assert faults(root) == [f"{TAR}: does not end as an archive does"]
+
+
 # ── the command ──
 
 
