@@ -113,7 +113,8 @@ def check_root(root: Path, recipe: Recipe) -> None:
         DreamshardsError: it is another build's, holds foreign files, or cannot be written.
     """
     if root.is_dir():
-        stored = read_sealed(root, RECIPE_NAME)
+        # dataset.json holds the identity too, should recipe.json have been lost
+        stored = read_sealed(root, RECIPE_NAME) or read_sealed(root, DATASET_NAME)
         if stored is not None:
             _refuse_other(root, stored["identity"], recipe_identity(recipe))
         elif any(entry.name != PARTIAL_NAME for entry in root.iterdir()):
@@ -159,19 +160,21 @@ def _claimed(root: Path) -> Iterator[None]:
 
 
 def _settle_identity(root: Path, recipe: Recipe, identity: dict[str, Any]) -> Json | None:
-    """Publish recipe.json, or compare with the one there; return dataset.json if the build is complete."""
-    stored = read_sealed(root, RECIPE_NAME)
+    """Compare with the build there, or publish recipe.json; return dataset.json of a complete one."""
+    stored, dataset = read_sealed(root, RECIPE_NAME), read_sealed(root, DATASET_NAME)
+    for present in (stored, dataset):
+        if present is not None:
+            _refuse_other(root, present["identity"], identity)
     if stored is None:
-        content = {"format_version": FORMAT_VERSION, "recipe_hash": recipe_hash(identity)}
-        write_sealed(
-            root,
-            RECIPE_NAME,
-            {**content, "identity": identity, "recipe": recipe.model_dump(mode="json")},
-        )
+        content = {
+            "format_version": FORMAT_VERSION,
+            "recipe_hash": recipe_hash(identity),
+            "identity": identity,
+            "recipe": recipe.model_dump(mode="json"),
+        }
+        write_sealed(root, RECIPE_NAME, content)
         fsync_folder(root.absolute().parent)
-        return None
-    _refuse_other(root, stored["identity"], identity)
-    return read_sealed(root, DATASET_NAME)
+    return dataset
 
 
 def _missing(root: Path, wanted: list[ShardName]) -> list[ShardName]:

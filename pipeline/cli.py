@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.recipe import Recipe
 
 _LOSSES = 3
+_MAX_FAULTS_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -250,15 +252,24 @@ def _estimate(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from pipeline.executor import InlineExecutor
     from pipeline.progress import plural
+    from pipeline.shards.layout import RECIPE_NAME
     from pipeline.verify import verify
 
     report = verify(options.root, options.replay, options.overrides, InlineExecutor())
-    for fault in report.faults:
-        print(fault)
+    for _, faults in groupby(report.faults, key=lambda fault: fault.file):
+        of_file = list(faults)
+        for fault in of_file[:_MAX_FAULTS_SHOWN]:
+            print(fault)
+        if len(of_file) > _MAX_FAULTS_SHOWN:
+            more = plural(len(of_file) - _MAX_FAULTS_SHOWN, "more fault")
+            print(f"{of_file[0].file}: … and {more}")
     if report.faults:
+        advice = "remove the files named and dataset.json, then run the same build command"
+        if any(fault.file == RECIPE_NAME for fault in report.faults):
+            advice = f"remove {RECIPE_NAME}, run the same build command, then verify again"
+        count = plural(len(report.faults), "fault")
         raise DreamshardsError(
-            f"{options.root}: {len(report.faults)} faults; remove the files named and their manifests, "
-            "then dataset.json, and build again: only they are made anew"
+            f"{options.root}: {count}; {advice}: only what is missing is made anew"
         )
     replayed = f", {report.num_replayed:,} of them rendered again" if report.num_replayed else ""
     shards = plural(report.num_shards, "shard")

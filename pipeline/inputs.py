@@ -14,6 +14,8 @@ from pipeline.sampling import Inputs
 from pipeline.shards.dataset import Json
 from pipeline.sources import open_source
 
+_ELSEWHERE = "say where the right ones lie: --set source.path=… or --set mixing_set.path=…"
+
 
 def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
     """List and check the source, and decode or generate the mixing set, or map it from the cache.
@@ -46,12 +48,15 @@ def reopen_inputs(
         DreamshardsError: they are missing, or not the ones the root was built from.
     """
     content = override_recipe(dataset["recipe"], overrides)
-    inputs = open_inputs(parse_recipe(content, f"recipe of {root}"), executor)
+    recipe = parse_recipe(content, f"recipe of {root}")
+    try:
+        inputs = open_inputs(recipe, executor)
+    except DreamshardsError as error:
+        raise DreamshardsError(
+            f"{root} was built from inputs that cannot be opened now: {error}\n{_ELSEWHERE}"
+        ) from error
     changed = differences(dataset["identity"], inputs_identity(inputs))
     if changed:
         lines = "\n  ".join(changed)
-        raise DreamshardsError(
-            f"{root} was built from other inputs:\n  {lines}\n"
-            "say where the right ones are, such as --set source.path=…"
-        )
+        raise DreamshardsError(f"{root} was built from other inputs:\n  {lines}\n{_ELSEWHERE}")
     return inputs

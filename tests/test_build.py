@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import InlineExecutor, RayExecutor
 from pipeline.recipe import load_recipe
 from pipeline.shards.reader import read_manifest, read_payload, shard_names
+from pipeline.verify import verify
 from tests.conftest import SMALL, tree
 
 TINY = ("source.split=test", "epochs=2", "mixing_set.count=8")
@@ -145,8 +148,6 @@ def test_the_same_recipe_over_other_inputs_is_refused(tmp_path: Path) -> None:
 def test_a_lost_shard_is_made_anew_and_nothing_else_is_touched(
     small_root: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     root = tmp_path / "r"
     shutil.copytree(small_root, root)
     (root / "dataset.json").unlink()
@@ -160,11 +161,28 @@ def test_a_lost_shard_is_made_anew_and_nothing_else_is_touched(
     assert kept.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["epoch-0000/shard-000001.tar", "epoch-0001/manifest.parquet", "recipe.json", "notes.txt"],
+)
+def test_following_the_advice_of_verify_mends_the_root(
+    small_root: Path, tmp_path: Path, file: str
+) -> None:
+    root = tmp_path / "r"
+    shutil.copytree(small_root, root)
+    (root / file).write_bytes(b"damaged")
+    assert {fault.file for fault in verify(root, 0, (), InlineExecutor()).faults} == {file}
+    (root / file).unlink()
+    (root / "dataset.json").unlink()
+    if file == "recipe.json":  # the one case in which verify says to keep dataset.json
+        shutil.copy(small_root / "dataset.json", root)
+    build(load_recipe("digits", SMALL), root, InlineExecutor())
+    assert tree(root) == tree(small_root)
+
+
 def test_a_truncated_shard_stops_the_resumed_build_with_its_name(
     small_root: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     root = tmp_path / "r"
     shutil.copytree(small_root, root)
     (root / "dataset.json").unlink()
@@ -236,7 +254,5 @@ def test_an_image_folder_of_photographs_builds_at_224_px_in_jpg(tmp_path: Path) 
     assert report.dataset["sample"]["codec"] == "jpg"
     stored = samples(tmp_path / "r")
     assert len(stored) == 16
-    import io
-
     for payload in stored.values():
         assert Image.open(io.BytesIO(payload)).size == (224, 224)

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError
+from pipeline.parquet import read_parquet
 from pipeline.pictures.picture_set import PictureSet, set_digest
 from pipeline.publish import fsync_folder
 from pipeline.sources.progress import Progress
@@ -134,7 +135,7 @@ def open_entry(entry: Path) -> PictureSet:
     """
     try:
         content = io.BytesIO((entry / _INDEX).read_bytes())
-        index = pq.ParquetFile(content, page_checksum_verification=True).read()
+        index = read_parquet(content)
         mapped = np.load(entry / _PIXELS, mmap_mode="r", allow_pickle=False)
         stored_bytes = (entry / _PIXELS).stat().st_size
     except (OSError, ValueError, EOFError, pa.ArrowException) as error:

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.parquet import read_parquet
+
 _METADATA_KEY = b"dreamshards"
 _FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
@@ -67,7 +69,7 @@ def read_rows(content: bytes) -> pa.Table:
         ValueError: the bytes are not a readable manifest.
     """
     try:
-        table = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True).read()
+        table = read_parquet(io.BytesIO(content))
         table.validate(full=True)
         _ = table.schema.names  # decodes them, which validation does not
     except (pa.ArrowException, OSError, ValueError) as error:

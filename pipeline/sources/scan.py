@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
+from pipeline.parquet import read_parquet
 from pipeline.publish import publish
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.images import UnreadableImage, decode
@@ -168,7 +169,7 @@ def _sparse(reasons: dict[int, str], num_files: int) -> pa.StringArray:
 def _load(entry: Path, ids: pa.StringArray) -> Scan | None:
     """Return the scan kept in `entry`; None when there is none, or a damaged or foreign one."""
     try:
-        table = pq.read_table(entry, page_checksum_verification=True)
+        table = read_parquet(entry)
         columns = {name: table[name].combine_chunks() for name in table.column_names}
         if not columns["id"].equals(ids):
             return None
