@@ -1,0 +1,104 @@
+"""What the README shows is what happens: its commands and programs run, its fields exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from pydantic import BaseModel
+
+from pipeline import recipe
+from pipeline.recipe import parse_recipe
+from tests.test_sources_cifar import write_cifar10
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> Iterator[str]:
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            yield line.partition("#")[0].strip()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the inputs that the README speaks of."""
+    folder = tmp_path_factory.mktemp("readme")
+    write_cifar10(folder / "data")
+    rng = np.random.default_rng(0)
+    for name in ("photos/train/cat", "photos/train/dog", "fractals_and_fvis/fractals/images"):
+        (folder / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 256, (300, 280, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.jpg")
+    return folder
+
+
+def run(folder: Path, command: list[str] | str) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        shell=isinstance(command, str),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_address: str) -> None:
+    run(workplace, "dreamshards build digits --inline")  # what `make shards` does
+    seen = [command for command in commands() if not command.startswith("make ")]
+    assert len(seen) == 8
+    for command in seen:
+        run(workplace, command)
+    assert (workplace / "datasets/digits.preview/index.html").exists()
+    assert (workplace / "datasets/digits-cluster/dataset.json").exists()
+
+
+def test_every_program_runs(workplace: Path) -> None:
+    if not (workplace / "datasets/digits/dataset.json").exists():
+        run(workplace, "dreamshards build digits --inline")
+    loader, query = blocks("python")
+    check = "\nassert batch.shape == (29, 3, 32, 32) and batch.dtype == torch.float32\n"
+    run(workplace, [sys.executable, "-c", loader + check])
+    table = run(workplace, [sys.executable, "-c", query])
+    assert table.count("ifs-000") == 5
+
+
+def test_make_targets_named_here_exist() -> None:
+    targets = set(re.findall(r"^([a-z0-9]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z0-9]+)", README))
+    named |= {command.split()[1] for command in commands() if command.startswith("make ")}
+    assert {"shards", "test", "bench", "cifar10"} <= named <= targets
+
+
+def test_the_example_recipe_is_valid() -> None:
+    (text,) = blocks("yaml")
+    assert parse_recipe(yaml.safe_load(text), "README").epochs == 20
+
+
+def test_every_field_of_a_recipe_is_described() -> None:
+    sections = [
+        section
+        for section in vars(recipe).values()
+        if isinstance(section, type) and issubclass(section, BaseModel)
+    ]
+    fields = {field for section in sections for field in section.model_fields}
+    assert {field for field in fields if not re.search(rf"\b{field}\b", README)} == set()
