@@ -22,7 +22,7 @@ from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import reopen_inputs
 from pipeline.preview import choose_sources, preview
-from pipeline.preview_sheet import fit, tile_side
+from pipeline.preview.sheet import fit, tile_side
 from pipeline.recipe import load_recipe
 from pipeline.shards.dataset import read_dataset
 from pipeline.verify import verify
@@ -247,7 +247,7 @@ def test_long_sheets_show_every_nth_strip(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heights = [shown(digits, tmp_path / "four", 4)[1].height]
-    monkeypatch.setattr("pipeline.preview_sheet.MAX_STRIPS", 2)
+    monkeypatch.setattr("pipeline.preview.sheet.MAX_STRIPS", 2)
     page, sheet = shown(digits, tmp_path / "two", 4)
     assert len(page.keys) == 4 * 3
     assert sheet.height < heights[0] - 2 * 128

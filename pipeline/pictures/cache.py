@@ -34,8 +34,8 @@ from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError
 from pipeline.parquet import read_parquet
 from pipeline.pictures.picture_set import PictureSet, set_digest
+from pipeline.progress import PlainProgress
 from pipeline.publish import fsync_folder
-from pipeline.sources.progress import Progress
 from pipeline.sources.source import Skipped
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def cached(key: str, num_pictures: int, make: Callable[[], Iterable[Chunk]]) -> 
         with _storing(entry.parent):
             temporary.mkdir(parents=True)
             _remove_abandoned(entry.parent)
-        _write(temporary, make(), Progress("mixing set: making", num_pictures, "pictures"))
+        _write(temporary, make(), PlainProgress("mixing set: making", num_pictures, "pictures"))
         with _storing(entry.parent):
             _publish(temporary, entry)
         return open_entry(entry)
@@ -168,7 +168,7 @@ def open_entry(entry: Path) -> PictureSet:
     )
 
 
-def _write(folder: Path, chunks: Iterable[Chunk], progress: Progress) -> None:
+def _write(folder: Path, chunks: Iterable[Chunk], progress: PlainProgress) -> None:
     """Stream `chunks` into the two files of an entry, in order, and make them durable."""
     hashed = hashlib.sha256()
     heights: list[int] = []

@@ -25,6 +25,7 @@ from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
 from pipeline.pictures.cache import Chunk, cached, chunk_length
 from pipeline.pictures.picture_set import PictureSet
+from pipeline.progress import PlainProgress
 from pipeline.recipe import FolderPictures
 from pipeline.sources.images import (
     IMAGE_SUFFIXES,
@@ -33,7 +34,6 @@ from pipeline.sources.images import (
     is_image_name,
     resize_shorter_side,
 )
-from pipeline.sources.progress import Progress
 from pipeline.sources.source import Skipped
 
 _FORMAT = "folder-1"
@@ -137,7 +137,7 @@ def _below(root: Path, place: str, ancestors: tuple[tuple[int, int], ...]) -> It
 
 def _hashed(root: Path, ids: list[str]) -> list[_File]:
     """Read every file once, for the key."""
-    progress = Progress("mixing set: checking", len(ids), "files")
+    progress = PlainProgress("mixing set: checking", len(ids), "files")
     files = []
     with ThreadPoolExecutor(_HASH_THREADS) as threads:  # both reading and hashing release the GIL
         for name, sha256 in zip(

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pipeline.errors import DreamshardsError
+from pipeline.progress import PlainProgress
 from pipeline.publish import fsync_folder
-from pipeline.sources.progress import Progress
 
 TIMEOUT_S = 60.0
 """Longest wait for the server to send anything."""
@@ -66,7 +66,7 @@ def _download(url: str, archive: Path) -> str:
         length = response.headers.get("Content-Length", "")
         total_bytes = int(length) if length.isdigit() else None
         total_mib = None if total_bytes is None else total_bytes >> 20
-        progress = Progress(f"fetching {archive.name}", total_mib, "MiB", interval_s=3)
+        progress = PlainProgress(f"fetching {archive.name}", total_mib, "MiB", interval_s=3)
         while chunk := _receive(response, url, received_bytes, total_bytes):
             file.write(chunk)
             digest.update(chunk)

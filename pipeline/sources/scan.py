@@ -23,10 +23,10 @@ from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.parquet import read_parquet
+from pipeline.progress import PlainProgress
 from pipeline.publish import publish
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.images import UnreadableImage, decode
-from pipeline.sources.progress import Progress
 from pipeline.sources.source import digest_of
 
 SCAN_VERSION = 1
@@ -139,7 +139,7 @@ def _scan(root: Path, listing: Listing, executor: Executor) -> Scan:
     heights, widths = np.zeros((2, num_files), np.int32)
     digests = np.zeros((num_files, 32), np.uint8)
     reasons: dict[int, str] = {}
-    progress = Progress(f"scanning {root}", num_files, "files")
+    progress = PlainProgress(f"scanning {root}", num_files, "files")
     done = 0
     for result in executor.map(run_job, str(root), _jobs(listing)):
         rows = slice(result.start, result.start + len(result.heights))

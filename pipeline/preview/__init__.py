@@ -1,12 +1,11 @@
 """Showing a finished dataset: source pictures, what their samples met, and the pixels stored.
 
-Owns what is shown; `preview_page` and `preview_sheet` own how.
+Owns what is shown; `page` and `sheet` own how.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,9 @@ from pipeline.captions import (
 from pipeline.errors import UsageError
 from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
-from pipeline.preview_page import GENERATOR, render_page
-from pipeline.preview_sheet import draw_sheet
+from pipeline.preview.content import Cell, Preview, Strip
+from pipeline.preview.page import GENERATOR, render_page
+from pipeline.preview.sheet import draw_sheet
 from pipeline.publish import publish, publish_bytes
 from pipeline.replay import render_rows
 from pipeline.sampling import Inputs
@@ -39,52 +39,6 @@ I64 = npt.NDArray[np.int64]
 SHEET_NAME = "contact-sheet.png"
 PAGE_NAME = "index.html"
 _MAX_EPOCHS = 4
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One sample.
-
-    Attributes:
-        mixing: uint8 [S, S, 3], its crop of a mixing picture, None where it met none.
-        stored: uint8 [S, S, 3], decoded from the shard.
-        lines: what was done to it, in order.
-    """
-
-    key: str
-    mixing: U8 | None
-    stored: U8
-    lines: list[str]
-
-
-@dataclass(frozen=True)
-class Strip:
-    """One source picture, uint8 [H, W, 3], and its sample of each epoch shown."""
-
-    source_id: str
-    class_name: str
-    clean: U8
-    cells: list[Cell]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """All that is shown.
-
-    Attributes:
-        size: side of the samples, in pixels.
-        mixes: whether the dataset has a mixing set.
-        facts: what the dataset is, as (name, value).
-        meanings: what the captions mean, as (word, meaning).
-    """
-
-    name: str
-    subtitle: str
-    size: int
-    mixes: bool
-    facts: list[tuple[str, str]]
-    meanings: list[tuple[str, str]]
-    strips: list[Strip]
 
 
 def preview(

@@ -6,16 +6,13 @@ import base64
 import io
 import re
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.preview_sheet import tile_side
-
-if TYPE_CHECKING:
-    from pipeline.preview import Cell, Preview, Strip
+from pipeline.preview.content import Cell, Preview, Strip
+from pipeline.preview.sheet import tile_side
 
 U8 = npt.NDArray[np.uint8]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from pipeline.preview import Cell, Preview, Strip
+from pipeline.preview.content import Cell, Preview, Strip
 
 U8 = npt.NDArray[np.uint8]
 

@@ -1,0 +1,56 @@
+"""What a preview shows, whichever way it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sample.
+
+    Attributes:
+        mixing: uint8 [S, S, 3], its crop of a mixing picture, None where it met none.
+        stored: uint8 [S, S, 3], decoded from the shard.
+        lines: what was done to it, in order.
+    """
+
+    key: str
+    mixing: U8 | None
+    stored: U8
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One source picture, uint8 [H, W, 3], and its sample of each epoch shown."""
+
+    source_id: str
+    class_name: str
+    clean: U8
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All that is shown.
+
+    Attributes:
+        size: side of the samples, in pixels.
+        mixes: whether the dataset has a mixing set.
+        facts: what the dataset is, as (name, value).
+        meanings: what the captions mean, as (word, meaning).
+    """
+
+    name: str
+    subtitle: str
+    size: int
+    mixes: bool
+    facts: list[tuple[str, str]]
+    meanings: list[tuple[str, str]]
+    strips: list[Strip]
