@@ -19,6 +19,9 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _CONNECT_TIMEOUT_S = 5
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+_HTTP2_SETTINGS = 4
+"""Ray speaks gRPC, whose servers answer this greeting with a frame of this type (RFC 9113, 3.4)."""
 _MAX_RETRIES = 5
 """How often a job is run again after its worker or node was lost."""
 
@@ -133,8 +136,10 @@ class RayExecutor:
         if not first:
             return
         ray = self._connected()
-        # Twice as many tasks as workers: the next one waits on the node for a worker to fall free.
-        window = 2 * self.num_workers
+        # Twice as many tasks as CPUs: the next one waits on its node for a worker to fall free. On a
+        # cluster of others, a number asked for is kept to.
+        joined = self._address not in (None, "local")
+        window = self._wanted if joined and self._wanted else 2 * self.num_workers
         task = ray.remote(_call).options(num_cpus=1, max_retries=_MAX_RETRIES)
         reference = ray.put(shared)
         running = [task.remote(function, reference, job) for job in first]
@@ -208,8 +213,11 @@ def _probe(address: str) -> None:
             f"--ray-address: got {address!r}; allowed: auto, local, host:port or ray://host:port"
         )
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S):
-            pass
+        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S) as peer:
+            peer.sendall(_HTTP2_GREETING)
+            reply = peer.recv(9)
+        if len(reply) < 4 or reply[3] != _HTTP2_SETTINGS:
+            raise ConnectionError("something else than Ray listens there")
     except (OSError, OverflowError) as error:
         raise DreamshardsError(
             f"no Ray cluster answers at {address}: {error}; start one with `ray start --head`, "

@@ -76,7 +76,8 @@ class ShardProgress:
                 TextColumn("{task.fields[tail]}"),
                 console=console,
             )
-            self._task = self._live.add_task("", total=total_shards, head="", tail="")
+            head, tail = self._texts()
+            self._task = self._live.add_task("", total=total_shards, head=head, tail=tail)
 
     def advance(self, samples: int, size_bytes: int) -> None:
         """Count one more shard of this run."""
@@ -107,7 +108,6 @@ class ShardProgress:
     def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
-            self._show()
         return self
 
     def __exit__(
