@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import json
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +36,8 @@ U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 
-_VERSION = "ifs-1"
-"""Part of the key; a change of the pictures takes a new name."""
+_SOURCE_FILES = (Path(__file__), Path(kernels.__file__))
+"""Their content is part of the key, so that the cache never hides a change of the generator."""
 
 _PURPOSE = 0x494653  # "IFS": no other Philox stream of the same seed shares its words
 _MAX_ATTEMPTS = 16
@@ -64,7 +65,8 @@ def make_ifs_pictures(config: IfsPictures, executor: Executor) -> PictureSet:
     size, count = config.size, config.count
     assert size is not None, "a resolved recipe has a size"
     length = chunk_length(size)
-    content = [config.kind, _VERSION, config.seed, count, size]
+    source = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCE_FILES)).hexdigest()
+    content = [config.kind, source, config.seed, count, size]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     jobs = (
         _Job(number, start, min(start + length, count))
