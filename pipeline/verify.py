@@ -20,6 +20,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
 from pipeline.plan.rng import Purpose, uniform_rows
+from pipeline.progress import ShardProgress
 from pipeline.replay import draw_rows, encode_rows
 from pipeline.sampling import Inputs, plan_fields
 from pipeline.shards import tar
@@ -71,18 +72,19 @@ def verify(
     report.faults += _check_recipe(root, dataset)
     report.faults += _check_listing(root, dataset)
     codec, family = dataset["sample"]["codec"], dataset["recipe"]["augmentation"]["family"]
-    for epoch in _epochs(dataset):
-        tables = _check_manifests(root, epoch, plan_fields(family), report)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            shards = zip(epoch.names, epoch.entries, tables, strict=True)
-            for faults in threads.map(lambda shard: _check_tar(root, codec, *shard), shards):
+    progress = ShardProgress(len(dataset["shards"]), dataset["samples"])
+    with progress, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        for epoch in _epochs(dataset):
+            tables = _check_manifests(root, epoch, plan_fields(family), report)
+            shards = list(zip(epoch.names, epoch.entries, tables, strict=True))
+            found = threads.map(lambda shard: _check_tar(root, codec, *shard), shards)
+            for (name, entry, table), faults in zip(shards, found, strict=True):
                 report.faults += faults
-        report.num_shards += len(epoch.names)
-        report.num_samples += sum(entry["samples"] for entry in epoch.entries)
-        if inputs is not None:
-            for name, table in zip(epoch.names, tables, strict=True):
-                if table is not None:
+                if inputs is not None and table is not None:
                     _replay_shard(root, inputs, name, table, fraction, report)
+                report.num_shards += 1
+                report.num_samples += entry["samples"]
+                progress.advance(entry["samples"], entry["bytes"])
     return report
 
 
