@@ -49,7 +49,7 @@ bench: $(READY) ## measure rendering and packing against the reference implement
 	$(BIN)/python -m tests.bench $(ARGS)
 
 lock: $(READY) ## resolve requirements.lock afresh
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade --no-header --no-annotate pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and caches; keeps datasets/ and data/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

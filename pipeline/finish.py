@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.errors import DreamshardsError
 from pipeline.identity import recipe_hash
 from pipeline.publish import publish
@@ -22,7 +24,7 @@ from pipeline.shards.layout import (
     ShardName,
     epoch_manifest,
 )
-from pipeline.shards.manifest import read_summary, write_epoch_manifest
+from pipeline.shards.manifest import read_rows, read_summary, write_epoch_manifest
 
 _PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray")
 
@@ -38,16 +40,28 @@ def finish(root: Path, inputs: Inputs, identity: dict[str, Any], wanted: list[Sh
         of_epoch = list(names)
         parts = [(root / name.manifest).read_bytes() for name in of_epoch]
         path = root / epoch_manifest(epoch)
-        with publish(path, root / PARTIAL_NAME) as file:
-            write_epoch_manifest(file, parts)
-        epochs.append({"file": epoch_manifest(epoch), "sha256": _sha256(path.read_bytes())})
         for name, content in zip(of_epoch, parts, strict=True):
             shards.append(_shard_entry(root, name, content, recipe_hash(identity)))
+        rows = (_rows(root, *part) for part in zip(of_epoch, parts, strict=True))
+        with publish(path, root / PARTIAL_NAME) as file:
+            write_epoch_manifest(file, rows)
+        epochs.append({"file": epoch_manifest(epoch), "sha256": _sha256(path.read_bytes())})
     return write_sealed(root, DATASET_NAME, _content(inputs, identity, shards, epochs))
 
 
+def _advice(name: ShardName) -> str:
+    return f"remove {name.manifest} and run the same command again to make the shard anew"
+
+
+def _rows(root: Path, name: ShardName, manifest: bytes) -> pa.Table:
+    try:
+        return read_rows(manifest)
+    except ValueError as error:
+        raise DreamshardsError(f"{root / name.manifest}: {error}; {_advice(name)}") from error
+
+
 def _shard_entry(root: Path, name: ShardName, manifest: bytes, expected_hash: str) -> Json:
-    advice = f"remove {name.manifest} and run the same command again to make the shard anew"
+    advice = _advice(name)
     try:
         summary = read_summary(manifest)
     except ValueError as error:

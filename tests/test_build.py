@@ -193,6 +193,25 @@ def test_a_truncated_shard_stops_the_resumed_build_with_its_name(
     assert not (root / "dataset.json").exists()
 
 
+def test_a_damaged_manifest_stops_the_resumed_build_with_its_name(
+    small_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "r"
+    shutil.copytree(small_root, root)
+    (root / "dataset.json").unlink()
+    manifest = root / "epoch-0000/shard-000001.parquet"
+    content = bytearray(manifest.read_bytes())
+    content[1000] ^= 1  # in a page: the summary at the end can still be read
+    manifest.write_bytes(content)
+    with pytest.raises(
+        DreamshardsError, match=r"shard-000001\.parquet: not a readable .* remove ep"
+    ):
+        build(load_recipe("digits", SMALL), root, InlineExecutor())
+    manifest.unlink()
+    build(load_recipe("digits", SMALL), root, InlineExecutor())
+    assert tree(root) == tree(small_root)
+
+
 def test_a_second_build_in_the_same_root_is_refused_while_one_works(tmp_path: Path) -> None:
     root = tmp_path / "r"
 

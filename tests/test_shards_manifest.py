@@ -86,13 +86,13 @@ def test_no_rows_are_rows_too():
 
 
 def test_an_epoch_is_its_shards_in_order_one_row_group_each():
-    parts = [write(start=start) for start in (0, 40, 80)]
+    parts = [read_rows(write(start=start)) for start in (0, 40, 80)]
     merged = io.BytesIO()
     write_epoch_manifest(merged, parts)
     again = io.BytesIO()
     write_epoch_manifest(again, iter(parts))
     assert merged.getvalue() == again.getvalue()
-    expected = pa.concat_tables([read_rows(part) for part in parts])
+    expected = pa.concat_tables(parts)
     assert read_rows(merged.getvalue()).equals(expected)
     metadata = pq.read_metadata(merged)
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [40] * 3

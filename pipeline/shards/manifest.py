@@ -77,11 +77,10 @@ def read_rows(content: bytes) -> pa.Table:
     return table
 
 
-def write_epoch_manifest(file: BinaryIO, parts: Iterable[bytes]) -> None:
-    """Write the rows of shard manifests, given as file contents in order, as one file; a row group each."""
+def write_epoch_manifest(file: BinaryIO, tables: Iterable[pa.Table]) -> None:
+    """Write the rows of an epoch's shards, in order, as one file; a row group each."""
     writer = None
-    for content in parts:
-        table = read_rows(content)
+    for table in tables:
         if writer is None:
             writer = pq.ParquetWriter(file, table.schema.remove_metadata(), **_FORMAT)
         writer.write_table(table.replace_schema_metadata(None))
