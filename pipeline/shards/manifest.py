@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -79,10 +80,8 @@ def read_rows(content: bytes) -> pa.Table:
 
 def write_epoch_manifest(file: BinaryIO, tables: Iterable[pa.Table]) -> None:
     """Write the rows of an epoch's shards, in order, as one file; a row group each."""
-    writer = None
-    for table in tables:
-        if writer is None:
-            writer = pq.ParquetWriter(file, table.schema.remove_metadata(), **_FORMAT)
-        writer.write_table(table.replace_schema_metadata(None))
-    if writer is not None:
-        writer.close()
+    pending = iter(tables)
+    first = next(pending)
+    with pq.ParquetWriter(file, first.schema.remove_metadata(), **_FORMAT) as writer:
+        for table in chain([first], pending):
+            writer.write_table(table.replace_schema_metadata(None))
