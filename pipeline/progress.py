@@ -15,8 +15,8 @@ _PLAIN_INTERVAL_S = 10.0
 
 def human_bytes(count: float) -> str:
     """Return a size in decimal units: 999 B, 1.5 kB, 2.3 GB."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 999.5 or unit == "TB":
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if count < 999.5 or unit == "PB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     raise AssertionError
@@ -60,7 +60,10 @@ class PlainProgress:
 
 
 class ShardProgress:
-    """Shards, samples per second, bytes and time left of a build; a context manager."""
+    """Shards, samples per second, bytes and time left, of a build or a check; a context manager.
+
+    Off a terminal, work shorter than some seconds prints nothing.
+    """
 
     def __init__(self, total_shards: int, total_samples: int, done_shards: int = 0) -> None:
         """Count from `done_shards` that an earlier run committed; rates are of this run alone."""
@@ -92,7 +95,7 @@ class ShardProgress:
             self._live.update(self._task, completed=self.done_shards, head=head, tail=tail)
             return
         now = time.monotonic()
-        if now - self._last_line >= _PLAIN_INTERVAL_S or self.done_shards == self.total_shards:
+        if now - self._last_line >= _PLAIN_INTERVAL_S:
             self._last_line = now
             print(f"{head}  {tail}", file=sys.stderr, flush=True)
 
