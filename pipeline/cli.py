@@ -202,10 +202,9 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 def _build(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
-    from pipeline.build import build, check_root
+    from pipeline.build import build
 
     root = options.out or Path("datasets") / recipe.name
-    check_root(root, recipe)
     with _executor(options) as executor:
         report = build(recipe, root, executor)
     return _print_build(report, root)

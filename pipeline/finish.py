@@ -36,12 +36,13 @@ def finish(root: Path, inputs: Inputs, identity: dict[str, Any], wanted: list[Sh
         DreamshardsError: a committed shard is not of this build, or not whole.
     """
     shards, epochs = [], []
+    expected_hash = recipe_hash(identity)
     for epoch, names in groupby(wanted, key=lambda name: name.epoch):
         of_epoch = list(names)
         parts = [(root / name.manifest).read_bytes() for name in of_epoch]
         path = root / epoch_manifest(epoch)
         for name, content in zip(of_epoch, parts, strict=True):
-            shards.append(_shard_entry(root, name, content, recipe_hash(identity)))
+            shards.append(_shard_entry(root, name, content, expected_hash))
         rows = (_rows(root, *part) for part in zip(of_epoch, parts, strict=True))
         with publish(path, root / PARTIAL_NAME) as file:
             write_epoch_manifest(file, rows)
