@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.inputs import open_inputs
 from pipeline.recipe import load_recipe
 from tests.bench import stream
 from tests.bench.core import Pair, Row, Spread, alternate, compare, machine, ratio_of, table
-from tests.bench.peers import Turns, checksum
+from tests.bench.peers import checksum, turn
 from tests.bench.roots import Repeated, build_root, write_input
 from tests.bench.served import SCRIPT, Served
 
@@ -138,10 +139,22 @@ def test_a_checksum_sees_the_pairs_and_not_the_order():
     assert same != swapped
 
 
-def test_turns_go_on_where_the_last_one_ended():
-    given = [(None, [1, 2, 3]), (None, [4, 5])]
-    turns = Turns(given)
-    assert [turns.run(0)[0] for _ in range(5)] == [3, 2, 3, 2, 3]
+def test_a_turn_runs_pass_after_pass_and_closes_its_last():
+    closed = []
+
+    class Batches:
+        def __iter__(self):
+            try:
+                for labels in ([1, 2, 3], [4, 5]):
+                    time.sleep(0.01)
+                    yield None, labels
+            finally:
+                closed.append(True)
+
+    samples, seconds = turn(Batches(), 0.025)
+    assert samples == 8
+    assert seconds >= 0.03
+    assert closed == [True, True]
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

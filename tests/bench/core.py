@@ -71,10 +71,11 @@ class Row:
         return {True: "pass", False: "FAIL", None: ""}[self.passed]
 
 
-def alternate(sides: Mapping[str, Side], rounds: int) -> Rates:
-    """Run every side once unmeasured, then let them take turns; each second round goes backwards."""
-    for run in sides.values():
-        run()  # compiles, loads and warms
+def alternate(sides: Mapping[str, Side], rounds: int, *, warm: bool = True) -> Rates:
+    """Let sides take turns, each second round backwards; first run each once unmeasured if to `warm` them."""
+    if warm:
+        for run in sides.values():
+            run()  # compiles, loads, fills caches
     rates: Rates = {name: [] for name in sides}
     for number in range(rounds):
         for name in list(sides)[:: -1 if number % 2 else 1]:

@@ -34,7 +34,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,7 +120,7 @@ def open_ffcv(folder: Path, options: Options) -> Iterable[Batch]:
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import Squeeze, ToTensor
 
-    return Loader(
+    loader = Loader(
         str(folder / "samples.beton"),
         batch_size=options.batch_size,
         num_workers=options.threads,
@@ -134,6 +133,22 @@ def open_ffcv(folder: Path, options: Options) -> Iterable[Batch]:
             "label": [IntDecoder(), ToTensor(), Squeeze(1)],
         },
     )
+    return _FfcvPasses(loader)
+
+
+class _FfcvPasses:
+    """Passes whose thread has ended when they are closed: it goes on until its queue is full."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self.loader)
+        try:
+            yield from batches
+        finally:
+            batches.close()
+            batches.join()
 
 
 # ── LitData ──
@@ -313,7 +328,8 @@ class _Mapped:
         self.batches, self.form = batches, form
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self.form, self.batches)
+        for batch in self.batches:
+            yield self.form(batch)
 
 
 PREPARE: dict[str, Callable[[Input, Path], None]] = {
@@ -334,19 +350,22 @@ OPEN: dict[str, Callable[[Path, Options], Iterable[Batch]]] = {
 # ── the two questions ──
 
 
-class Turns:
-    """Batches of a reader, pass after pass, a while at a time. Also the driver's own readers run in it."""
+def turn(batches: Iterable[Batch], seconds: float) -> tuple[int, float]:
+    """Stream pass after pass for `seconds`; return (samples, seconds it took).
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self.endless = chain.from_iterable(iter(lambda: batches, None))
-
-    def run(self, seconds: float) -> tuple[int, float]:
-        """Stream for `seconds`; return (samples, seconds it took)."""
-        samples, begun = 0, time.perf_counter()
-        while True:
-            samples += len(next(self.endless)[1])
+    Each turn opens a pass and ends by closing one. A reader that prepares batches ahead would otherwise do
+    so in the turns of others: FFCV gained a factor of three at 224 px.
+    """
+    samples, begun = 0, time.perf_counter()
+    while True:
+        iterator = iter(batches)
+        for _, labels in iterator:
+            samples += len(labels)
             took = time.perf_counter() - begun
             if took >= seconds:
+                close = getattr(iterator, "close", None)
+                if close is not None:
+                    close()
                 return samples, took
 
 
@@ -378,14 +397,13 @@ def keep_to(num: int, cores: Iterable[int] | None = None) -> None:
 
 
 def serve(batches: Iterable[Batch], answer: Callable[[dict[str, Any]], None]) -> None:
-    turns = Turns(batches)
     answer({"ready": True})
     for line in sys.stdin:
         command, *arguments = line.split()
         if command == "check":
             answer(checksum(batches))
         else:
-            samples, seconds = turns.run(float(arguments[0]))
+            samples, seconds = turn(batches, float(arguments[0]))
             answer({"samples": samples, "seconds": seconds})
 
 

@@ -17,7 +17,7 @@ from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
 from tests.bench.core import Pair, Row, alternate, compare
 
-LEAST_SAMPLES, NUM_SHARDS = 100_000, 16
+LEAST_SAMPLES, NUM_SHARDS = 50_000, 16
 MOST_ROUNDS = 3
 INLINE, ONE, TWO = "inline", "1 Ray worker", "2 Ray workers"
 
@@ -42,7 +42,7 @@ def measure(inputs: Inputs, rounds: int) -> list[Row]:
             return _rate(recipe, executor, start_ups[name])
 
     sides = {name: lambda name=name: side(name) for name in makers if name not in missing}
-    rates = alternate(sides, min(rounds, MOST_ROUNDS))
+    rates = alternate(sides, min(rounds, MOST_ROUNDS), warm=False)
     for name in sides:
         took = ", ".join(f"{seconds:.1f}" for seconds in start_ups[name])
         print(f"start-up of {name}, compiling or loading kernels: {took} s", file=sys.stderr)
