@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
@@ -161,7 +163,7 @@ def test_a_turn_runs_pass_after_pass_and_closes_its_last():
 @pytest.mark.parametrize("kind", ["numpy-take", "webdataset"])
 def test_readers_serve_the_samples_that_went_in(work, kind, shuffle):
     folder = work / "npy" / ("input" if kind == "numpy-take" else "root")
-    with Served(kind, folder, shuffle=shuffle, batch_size=128, threads=1) as served:
+    with Served(kind, folder, shuffle=shuffle, batch_size=128, cores=1, threads=1) as served:
         served.start()
         assert served.check() == expected(work)
         assert served.run(0.01) > 0
@@ -170,7 +172,9 @@ def test_readers_serve_the_samples_that_went_in(work, kind, shuffle):
 def test_jpeg_readers_agree(work):
     sums = {}
     for kind, folder in (("simplejpeg", "input"), ("webdataset", "root")):
-        with Served(kind, work / "jpg" / folder, shuffle=False, batch_size=50, threads=2) as served:
+        with Served(
+            kind, work / "jpg" / folder, shuffle=False, batch_size=50, cores=1, threads=2
+        ) as served:
             served.start()
             sums[kind] = served.check()
     assert sums["simplejpeg"]["samples"] == 360
@@ -188,7 +192,7 @@ def test_other_samples_are_an_error():
 
 
 def test_a_reader_that_fails_shows_its_error(tmp_path):
-    served = Served("numpy-take", tmp_path, shuffle=False, batch_size=8, threads=1)
+    served = Served("numpy-take", tmp_path, shuffle=False, batch_size=8, cores=1, threads=1)
     with served, pytest.raises(RuntimeError, match=r"(?s)numpy-take reader ended.*labels\.npy"):
         served.start()
 
@@ -218,3 +222,32 @@ def test_a_race_without_our_readers_still_measures_the_peers(work, monkeypatch):
     assert take.verdict == "— not measured: No module named 'pipeline.stream'"
     assert ffcv.peer_rate is None
     assert ffcv.passed is None
+
+
+def test_our_streams_race_beside_the_peers(work, monkeypatch):
+    """Stands in for our readers, so that each of the sides is opened, checked and timed."""
+    images, labels = (np.load(work / "npy/input" / f"{name}.npy") for name in ("images", "labels"))
+
+    class Dataset(torch.utils.data.Dataset):
+        def __init__(self, root: Path, epoch: int = 0) -> None:
+            assert (root / "dataset.json").exists()
+
+        def __len__(self) -> int:
+            return len(labels)
+
+        def __getitems__(self, indices: list[int]):
+            return [(images[index], int(labels[index])) for index in indices]
+
+    def ordered(root: Path, batch_size: int):
+        return torch.utils.data.DataLoader(Dataset(root), batch_size)
+
+    ours = ModuleType("pipeline.stream")
+    ours.ShardDataset, ours.ShardStream = Dataset, ordered  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pipeline.stream", ours)
+    monkeypatch.setattr(stream, "SECONDS", 0.01)
+    for race in stream.RAW:
+        only = race._replace(targets={"numpy.take": 0.6, "FFCV": 1})
+        rows = stream.run_race(only, work / "npy", 2, 1, None)
+        assert len(rows) == 2 * len(race.ours)
+        assert [row.ratio is not None for row in rows] == [True, False] * len(race.ours)
+        assert rows[1].verdict == "— not measured: `make peers` makes it measurable"

@@ -8,6 +8,7 @@ with JPEGs on a recipe that has them or else on the photographs inside scikit-le
 from __future__ import annotations
 
 import argparse
+import os
 
 import torch
 
@@ -28,14 +29,14 @@ def main() -> None:
     peers = peer_versions()
     sections = {
         "render": lambda: render.measure(inputs, options.rounds),
-        "stream": lambda: stream.measure(inputs, options.rounds, options.threads, peers),
+        "stream": lambda: stream.measure(inputs, options.rounds, options.cores, peers),
         "ray": lambda: workers.measure(inputs, options.rounds),
     }
     rows: list[Row] = []
     for name in options.sections:
         rows += sections[name]()
     print(machine(options.rounds, peers))
-    print(f"readers on {options.threads} core(s), one process each\n")
+    print(f"readers on {options.cores} core(s), one process each\n")
     print(table(rows, options.markdown))
     if options.strict and any(row.passed is False for row in rows):
         raise SystemExit(1)
@@ -53,7 +54,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help="cores that any reader may use")
+    parser.add_argument(
+        "--cores", type=int, default=len(os.sched_getaffinity(0)), help="that a reader may use"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 
     peers.py versions
     peers.py prepare FORMAT INPUT OUT
-    peers.py serve FORMAT FOLDER --order sequential|random --batch-size 128 --threads 1
+    peers.py serve FORMAT FOLDER --order sequential|random --batch-size 128 --cores 1 --threads 1
 
 INPUT is a folder with `labels.npy` (int64 [N]) and either `images.npy` (uint8 [N, H, W, 3]) or JPEG files
 end to end in `jpegs.bin` with their bounds in `offsets.npy` (int64 [N + 1]). `prepare` writes the same
@@ -16,8 +16,8 @@ on stdin with a line of JSON, so that a driver can let several processes take tu
 `pixels` and `labels` are sums; `crcs` is the sum over samples of the CRC-32 of pixels and label, so equal
 numbers mean the same pictures with the same labels, in any order.
 
-Every reader works in one process, on the last `--threads` cores. So many threads decode for those that can:
-FFCV (its num_workers) and simplejpeg. FFCV prepares batches ahead on one more thread, as it always does.
+Every reader works in one process, on the last `--cores` cores. `--threads` decode for those that can: FFCV
+(its num_workers) and simplejpeg. FFCV prepares batches ahead on one more thread, as it always does.
 """
 
 from __future__ import annotations
@@ -428,6 +428,7 @@ def main() -> None:
     serving.add_argument("folder", type=Path)
     serving.add_argument("--order", choices=("sequential", "random"), default="sequential")
     serving.add_argument("--batch-size", type=int, default=128)
+    serving.add_argument("--cores", type=int, default=1)
     serving.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
 
@@ -449,7 +450,7 @@ def main() -> None:
         torch.set_num_threads(1)
         how = Options(options.order == "random", options.batch_size, options.threads)
         batches = OPEN[options.format](options.folder, how)
-        keep_to(options.threads)
+        keep_to(options.cores)
         serve(batches, answer)
 
 

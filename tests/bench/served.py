@@ -44,7 +44,7 @@ class Served:
     """A reader in a process of its own; calling it streams for a while and returns samples/s."""
 
     def __init__(
-        self, kind: str, folder: Path, *, shuffle: bool, batch_size: int, threads: int
+        self, kind: str, folder: Path, *, shuffle: bool, batch_size: int, cores: int, threads: int
     ) -> None:
         in_peers = kind in ("ffcv", "litdata", "mosaicml")
         python = PEERS_PYTHON if in_peers else Path(sys.executable)
@@ -54,7 +54,8 @@ class Served:
         self._process = subprocess.Popen(
             [
                 *(python, "-I", SCRIPT, "serve", kind, folder),
-                *(f"--order={order}", f"--batch-size={batch_size}", f"--threads={threads}"),
+                *(f"--order={order}", f"--batch-size={batch_size}"),
+                *(f"--cores={cores}", f"--threads={threads}"),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

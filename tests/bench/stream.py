@@ -1,9 +1,12 @@
 """Reading samples into a trainer's batches: our streams beside other people's readers.
 
 Every reader delivers batches of 128 of the same samples from a warm page cache, in one process that may
-use `threads` cores. Each is first asked for the checksum of a whole pass: a reader that delivers other
-samples is an error, not a figure. JPEG decoders differ: FFCV takes libjpeg-turbo's fast DCT, 0.7 % darker
-in the mean at quality 95. So there the labels must be equal and the mean pixel within 1 %.
+use `cores` cores. FFCV and simplejpeg decode JPEGs on as many threads; FFCV reads raw pixels fastest with one:
+on two cores a second made it ten times slower. webdataset, LitData and MosaicML decode on one.
+
+Each is first asked for the checksum of a whole pass: a reader that delivers other samples is an error, not a
+figure. JPEG decoders differ: FFCV takes libjpeg-turbo's fast DCT, 0.7 % darker in the mean at quality 95. So
+there the labels must be equal and the mean pixel within 1 %.
 """
 
 from __future__ import annotations
@@ -119,16 +122,14 @@ JPEG = (
 # ── the section ──
 
 
-def measure(
-    inputs: Inputs, rounds: int, threads: int, peers: Mapping[str, str] | None
-) -> list[Row]:
+def measure(inputs: Inputs, rounds: int, cores: int, peers: Mapping[str, str] | None) -> list[Row]:
     """Return the rows of this section: on `inputs` and, by its codec, on the embedded other one."""
     rows: list[Row] = []
     raw = inputs if inputs.recipe.shards.codec == "npy" else None
     jpeg = inputs if inputs.recipe.shards.codec == "jpg" else photographs()
     if raw is not None:
-        rows += _measure_codec(raw, LEAST_RAW, RAW, rounds, threads, peers)
-    rows += _measure_codec(jpeg, LEAST_JPEGS, JPEG, rounds, threads, peers)
+        rows += _measure_codec(raw, LEAST_RAW, RAW, rounds, cores, peers)
+    rows += _measure_codec(jpeg, LEAST_JPEGS, JPEG, rounds, cores, peers)
     return rows
 
 
@@ -137,7 +138,7 @@ def _measure_codec(
     least: int,
     races: Iterable[Race],
     rounds: int,
-    threads: int,
+    cores: int,
     peers: Mapping[str, str] | None,
 ) -> list[Row]:
     recipe = inputs.recipe
@@ -149,12 +150,12 @@ def _measure_codec(
         what = f"{recipe.name}, {num:,} × {recipe.transform.size} px {recipe.shards.codec}"
         for race in races:
             named = race._replace(what=f"{what}, {race.what}")
-            rows += run_race(named, work, rounds, threads, peers)
+            rows += run_race(named, work, rounds, cores, peers)
     return rows
 
 
 def run_race(
-    race: Race, work: Path, rounds: int, threads: int, peers: Mapping[str, str] | None
+    race: Race, work: Path, rounds: int, cores: int, peers: Mapping[str, str] | None
 ) -> list[Row]:
     """Let the readers of a race take turns; return a row for each of ours against each peer."""
     sides: dict[str, Side] = {}
@@ -164,9 +165,10 @@ def run_race(
     present = [peer for peer in race.targets if peer not in missing]
     folders = {peer: _folder_for(KINDS[peer], work) for peer in present}
     options: dict[str, Any] = {"shuffle": race.shuffle, "batch_size": BATCH_SIZE}
+    options |= {"cores": cores, "threads": 1 if race.exact else cores}
     with ExitStack() as stack:
         served = {
-            peer: stack.enter_context(Served(KINDS[peer], folder, threads=threads, **options))
+            peer: stack.enter_context(Served(KINDS[peer], folder, **options))
             for peer, folder in folders.items()
         }
         for peer, reader in served.items():
@@ -182,7 +184,7 @@ def run_race(
             sums[ours] = checksum(_whole(batches))
             sides[ours] = _side(batches)
         same_samples(sums, race.exact)
-        with _on_cores(threads):
+        with _on_cores(cores):
             rates = alternate(sides, rounds, warm=False)  # by the checks
     pairs = [
         Pair(f"{race.what}: {ours}", ours, peer, target)
