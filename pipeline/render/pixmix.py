@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pipeline.render import mixing
 from pipeline.render.jit import kernel
 from pipeline.render.ops import OPS, render_op
+from pipeline.render.scratch import new_scratch
 
 if TYPE_CHECKING:
     from pipeline.pictures.picture_set import PictureSet
@@ -32,9 +33,10 @@ def _copy_crop(pixels: U8, offset: int, width: int, top: int, left: int, out: U8
     stride = 3 * out.shape[1]
     flat = out.reshape(-1)
     for row in range(out.shape[0]):
-        source = offset + 3 * ((top + row) * width + left)
+        start = offset + 3 * ((top + row) * width + left)
+        source, line = pixels[start : start + stride], flat[row * stride : (row + 1) * stride]
         for i in range(stride):
-            flat[row * stride + i] = pixels[source + i]
+            line[i] = source[i]
 
 
 @kernel
@@ -58,37 +60,38 @@ def _render_batch(
     widths: I32,
     out: U8,
 ) -> None:
-    counts, table = np.empty((3, 256), np.int32), np.empty((3, 256), np.uint8)
+    scratch = new_scratch(bases.shape[1], bases.shape[2])
     x_terms, y_terms = np.empty(256, np.float32), np.empty(256, np.float32)
-    start, operand = np.empty_like(bases[0]), np.empty_like(bases[0])
-    state = np.empty(bases[0].size, np.float32)
+    start, augmented = np.empty_like(out[0]), np.empty_like(out[0])
+    crop = np.empty_like(out[0])
+    state = np.empty(start.size, np.float32)
     for i in range(len(bases)):
-        base = bases[i]
+        base, sample = bases[i], out[i].reshape(-1)
         if start_op[i] >= 0:
             level = float(start_level[i])
-            render_op(start_op[i], base, level, start_negative[i], counts, table, start)
+            render_op(start_op[i], base, level, start_negative[i], scratch, start)
+            x = start.reshape(-1)
         else:
-            start[:] = base
+            x = base.reshape(-1)
         if num_rounds[i] == 0:
-            out[i] = start
+            for j in range(sample.size):
+                sample[j] = x[j]
             continue
+        if picture[i] >= 0:
+            index, top, left = picture[i], picture_y[i], picture_x[i]
+            _copy_crop(pixels, offsets[index], widths[index], top, left, crop)
         for r in range(num_rounds[i]):
+            y = crop.reshape(-1)
             if operand_op[i, r] >= 0:
                 level = float(operand_level[i, r])
                 negative = operand_negative[i, r]
-                render_op(operand_op[i, r], base, level, negative, counts, table, operand)
-            else:
-                index = picture[i]
-                top, left = picture_y[i], picture_x[i]
-                _copy_crop(pixels, offsets[index], widths[index], top, left, operand)
-            y = operand.reshape(-1)
-            mixing.fill_terms(mode[i, r], False, b[i, r], y_terms)
+                render_op(operand_op[i, r], base, level, negative, scratch, augmented)
+                y = augmented.reshape(-1)
             if r == 0:
-                mixing.fill_terms(mode[i, r], True, a[i, r], x_terms)
-                mixing.mix_first(mode[i, r], start.reshape(-1), y, x_terms, y_terms, state)
+                mixing.mix_first(mode[i, r], x, y, a[i, r], b[i, r], x_terms, y_terms, state)
             else:
-                mixing.mix_next(mode[i, r], state, y, a[i, r], y_terms)
-        mixing.quantise(state, out[i].reshape(-1))
+                mixing.mix_next(mode[i, r], state, y, a[i, r], b[i, r], y_terms)
+        mixing.quantise(state, sample)
 
 
 def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
@@ -115,7 +118,7 @@ def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
 def _check_plan(plan: PixMixPlan, size: int, pictures: PictureSet) -> None:
     """Refuse what the kernel would read outside of an array: a plan may come from an altered manifest."""
     needs = (np.arange(plan.mode.shape[1]) < plan.num_rounds[:, None]) & (plan.operand_op < 0)
-    rows = needs.any(axis=1)
+    rows = needs.any(axis=1) | (plan.picture >= 0)
     picture, y, x = plan.picture[rows], plan.picture_y[rows], plan.picture_x[rows]
     if not ((picture >= 0) & (picture < len(pictures))).all():
         raise ValueError(f"plan: mixing picture out of range; allowed: 0 to {len(pictures) - 1}")
