@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import resource
 import time
-import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from isal.isal_zlib import crc32
 
-from pipeline.publish import publish
-from pipeline.sampling import Inputs, draw_plan, plan_columns, plan_fields, render_plan
+from pipeline.publish import publish, publish_bytes, written_behind
+from pipeline.recipe import ShardsConfig
+from pipeline.sampling import Inputs, Plan, draw_plan, plan_columns, plan_fields, render_plan
 from pipeline.shards import tar
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, write_manifest
 
-_CHUNK_BYTES = 1 << 20
-"""Pixels rendered at a time: they stay in the cache of a core, and a worker's memory stays small."""
+U8 = npt.NDArray[np.uint8]
+
+_CHUNK_BYTES, _MIN_CHUNK = 1 << 18, 16
+"""Pixels rendered at a time, and fewest samples: small enough for the cache of a core."""
+
+_SEND_BYTES = 8 << 20
+"""A tar is sent to the disk in pieces of this size, while the next is rendered."""
 
 
 @dataclass(frozen=True)
@@ -50,34 +60,52 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
     """
     begun = time.perf_counter()
     inputs, root = context.inputs, context.root
-    recipe = inputs.recipe
-    codec_name, quality = recipe.shards.codec, recipe.shards.quality
-    codec = CODECS[codec_name]
     plan = draw_plan(inputs, name.epoch, name.start, name.stop)
-    labels = inputs.source.labels[plan.sources]
-    num = name.stop - name.start
+    with (
+        publish(root / name.tar, root / PARTIAL_NAME) as file,
+        written_behind(file) as send,
+    ):
+        places, digest = _write_tar(inputs, name, plan, file, send)
+        send()  # it reaches the disk while the manifest is made
+        tar_bytes = file.tell()
+        num_samples = name.stop - name.start
+        identity = context.recipe_hash, name.epoch, name.shard
+        summary = ShardSummary(*identity, num_samples, tar_bytes, digest)
+        fields = (*PLACE_FIELDS, *plan_fields(inputs.recipe.augmentation.family))
+        manifest = io.BytesIO()
+        write_manifest(manifest, summary, fields, [*places, *plan_columns(inputs, plan)])
+    publish_bytes(root / name.manifest, manifest.getvalue(), root / PARTIAL_NAME)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return ShardResult(name, tar_bytes, time.perf_counter() - begun, peak)
+
+
+def _write_tar(
+    inputs: Inputs, name: ShardName, plan: Plan, file: BinaryIO, send: Callable[[], None]
+) -> tuple[list[pa.Array], str]:
+    """Write a tar's content; return the manifest's place columns, and the content's SHA-256."""
+    codec = inputs.recipe.shards.codec
+    labels, num = inputs.source.labels[plan.sources], name.stop - name.start
     shard_keys = keys(name.epoch, name.start, name.stop)
     offsets, sizes = np.empty(num, np.int64), np.empty(num, np.int64)
     crcs = np.empty(num, np.uint32)
-    sha256, tar_bytes = hashlib.sha256(), 0
-    chunk = max(1, _CHUNK_BYTES // (3 * recipe.transform.size**2))
-    with publish(root / name.tar, root / PARTIAL_NAME) as file:
-        for start in range(0, num, chunk):
-            rows = slice(start, min(start + chunk, num))
-            samples = render_plan(inputs, plan.rows(rows.start, rows.stop))
-            payloads = codec.encode(samples, quality)
-            crcs[rows] = [zlib.crc32(payload) for payload in payloads]
-            records = tar.pack(shard_keys[rows], codec_name, payloads, labels[rows])
-            offsets[rows], sizes[rows] = records.offsets + tar_bytes, records.sizes
-            sha256.update(records.content.data)
-            file.write(records.content.data)
-            tar_bytes += len(records.content)
-        sha256.update(tar.END_OF_ARCHIVE)
-        file.write(tar.END_OF_ARCHIVE)
-        tar_bytes += len(tar.END_OF_ARCHIVE)
-    summary = ShardSummary(
-        context.recipe_hash, name.epoch, name.shard, num, tar_bytes, sha256.hexdigest()
-    )
+    sha256, num_bytes, num_sent = hashlib.sha256(), 0, 0
+    chunk = max(_MIN_CHUNK, _CHUNK_BYTES // (3 * inputs.recipe.transform.size**2))
+    for start in range(0, num, chunk):
+        rows = slice(start, min(start + chunk, num))
+        samples = render_plan(inputs, plan.rows(rows.start, rows.stop))
+        prefix, payloads = _encode(samples, inputs.recipe.shards)
+        before = crc32(prefix)
+        crcs[rows] = [crc32(payload, before) for payload in payloads]
+        records = tar.pack(shard_keys[rows], codec, payloads, labels[rows], prefix)
+        offsets[rows], sizes[rows] = records.offsets + num_bytes, records.sizes
+        sha256.update(records.content.data)
+        file.write(records.content.data)
+        num_bytes += len(records.content)
+        if num_bytes - num_sent >= _SEND_BYTES:
+            send()
+            num_sent = num_bytes
+    sha256.update(tar.END_OF_ARCHIVE)
+    file.write(tar.END_OF_ARCHIVE)
     places = [
         pa.array(shard_keys.view(f"S{shard_keys.shape[1]}").ravel().astype(str)),
         pa.array(np.full(num, name.epoch, np.int32)),
@@ -86,8 +114,12 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
         pa.array(sizes),
         pa.array(crcs),
     ]
-    with publish(root / name.manifest, root / PARTIAL_NAME) as file:
-        fields = (*PLACE_FIELDS, *plan_fields(recipe.augmentation.family))
-        write_manifest(file, summary, fields, [*places, *plan_columns(inputs, plan)])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return ShardResult(name, tar_bytes, time.perf_counter() - begun, peak)
+    return places, sha256.hexdigest()
+
+
+def _encode(samples: U8, config: ShardsConfig) -> tuple[bytes, U8 | Sequence[bytes]]:
+    """Return what begins every payload, and the rest of each."""
+    codec = CODECS[config.codec]
+    if codec.prefix:
+        return codec.prefix(samples.shape[1:]), samples.reshape(len(samples), -1)
+    return b"", codec.encode(samples, config.quality)

@@ -64,21 +64,28 @@ def resample(
 ) -> None:
     """Resample `image` [H, W, 3] to `out` of the same shape through the affine map above."""
     height, width = image.shape[0], image.shape[1]
-    packed, places = scratch.packed, scratch.places
-    across, down, taps, blended = scratch.across, scratch.down, scratch.taps, scratch.blended
-    _pack(image, packed)
+    packed, places, across, down = scratch.packed, scratch.places, scratch.across, scratch.down
+    upper0, upper1 = scratch.taps[0], scratch.taps[1]
+    lower0, lower1 = scratch.taps[2], scratch.taps[3]
+    red, green, blue = scratch.blended[0], scratch.blended[1], scratch.blended[2]
     flat = out.reshape(-1)
     stride = width + 2
+    _pack(image, packed)
     for row in range(height):
         x0, y0 = b * (row + 0.5), e * (row + 0.5)
         _locate(a, x0, c, d, y0, f, height, places, across, down)
-        _gather(packed, places, taps[0])
-        _gather(packed[1:], places, taps[1])
-        _gather(packed[stride:], places, taps[2])
-        _gather(packed[stride + 1 :], places, taps[3])
-        for channel in range(3):
-            _blend(taps, np.uint32(8 * channel), across, down, blended[channel])
-        _interleave(blended, flat[3 * width * row : 3 * width * (row + 1)])
+        _gather(packed, 0, places, upper0)
+        _gather(packed, 1, places, upper1)
+        _gather(packed, stride, places, lower0)
+        _gather(packed, stride + 1, places, lower1)
+        _blend(upper0, upper1, lower0, lower1, np.uint32(0), across, down, red)
+        _blend(upper0, upper1, lower0, lower1, np.uint32(8), across, down, green)
+        _blend(upper0, upper1, lower0, lower1, np.uint32(16), across, down, blue)
+        start = 3 * width * row
+        for column in range(width):
+            flat[np.uint64(start + 3 * column)] = red[column]
+            flat[np.uint64(start + 3 * column + 1)] = green[column]
+            flat[np.uint64(start + 3 * column + 2)] = blue[column]
 
 
 @kernel
@@ -88,14 +95,14 @@ def _pack(image: U8, packed: U32) -> None:
     stride = width + 2
     flat = image.reshape(-1)
     for row in range(height):
-        source = flat[3 * width * row : 3 * width * (row + 1)]
-        line = packed[stride * (row + 1) : stride * (row + 2)]
-        pixels = line[1:]
+        source, target = 3 * width * row, stride * (row + 1) + 1
         for column in range(width):
-            green = np.uint32(source[3 * column + 1]) << np.uint32(8)
-            blue = np.uint32(source[3 * column + 2]) << np.uint32(16)
-            pixels[column] = np.uint32(source[3 * column]) | green | blue
-        line[0], line[width + 1] = line[1], line[width]
+            red = np.uint32(flat[np.uint64(source + 3 * column)])
+            green = np.uint32(flat[np.uint64(source + 3 * column + 1)])
+            blue = np.uint32(flat[np.uint64(source + 3 * column + 2)])
+            pixel = red | (green << np.uint32(8)) | (blue << np.uint32(16))
+            packed[np.uint64(target + column)] = pixel
+        packed[target - 1], packed[target + width] = packed[target], packed[target + width - 1]
     for i in range(stride):
         packed[i] = packed[stride + i]
         packed[stride * (height + 1) + i] = packed[stride * height + i]
@@ -131,15 +138,23 @@ def _locate(
 
 
 @kernel
-def _gather(packed: U32, places: I32, tap: U32) -> None:
+def _gather(packed: U32, offset: int, places: I32, tap: U32) -> None:
     for column in range(places.size):
-        tap[column] = packed[np.uint32(places[column])]
+        tap[column] = packed[np.uint64(places[column] + offset)]
 
 
 @kernel
-def _blend(taps: U32, shift: np.uint32, across: F64, down: F64, out: I32) -> None:
+def _blend(
+    upper0: U32,
+    upper1: U32,
+    lower0: U32,
+    lower1: U32,
+    shift: np.uint32,
+    across: F64,
+    down: F64,
+    out: I32,
+) -> None:
     """Interpolate one channel of a row."""
-    upper0, upper1, lower0, lower1 = taps[0], taps[1], taps[2], taps[3]
     mask = np.uint32(255)
     for column in range(out.size):
         value0 = np.int32((upper0[column] >> shift) & mask)
@@ -152,28 +167,13 @@ def _blend(taps: U32, shift: np.uint32, across: F64, down: F64, out: I32) -> Non
 
 
 @kernel
-def _interleave(channels: I32, out: U8) -> None:
-    red, green, blue = channels[0], channels[1], channels[2]
-    for column in range(red.size):
-        out[3 * column] = np.uint8(red[column])
-        out[3 * column + 1] = np.uint8(green[column])
-        out[3 * column + 2] = np.uint8(blue[column])
-
-
-@kernel
 def translate(image: U8, right: int, down: int, out: U8) -> None:
     """Read `image` [H, W, 3] `right` columns and `down` rows further on; black where there is nothing."""
     height, width = image.shape[0], image.shape[1]
+    flat, moved = image.reshape(-1), out.reshape(-1)
     first, last = max(0, -right), min(width, width - right)
-    for row in range(height):
-        source_row = row + down
-        if not 0 <= source_row < height:
-            out[row] = 0
-            continue
-        line, source = out[row].reshape(-1), image[source_row].reshape(-1)
-        line[: 3 * first] = 0
-        line[3 * last :] = 0
-        moved = source[3 * (first + right) : 3 * (last + right)]
-        kept = line[3 * first : 3 * last]
-        for i in range(kept.size):
-            kept[i] = moved[i]
+    moved[:] = 0
+    for row in range(max(0, -down), min(height, height - down)):
+        source, target = 3 * (width * (row + down) + right), 3 * width * row
+        for i in range(3 * first, 3 * last):
+            moved[np.uint64(target + i)] = flat[np.uint64(source + i)]

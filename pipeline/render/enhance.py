@@ -61,13 +61,11 @@ def mean_luma(image: U8, scratch: Scratch) -> int:
 
 
 @kernel
-def fill_blend(degenerate: int, factor: np.float32, table: U8) -> None:
-    """Fill the table, uint8 [3, 256], of a blend with one constant: contrast (mean luma), brightness (0)."""
-    first = table[0]
-    for value in range(256):
-        first[value] = _blend(np.int32(degenerate), np.int32(value), factor)
-    table[1] = first
-    table[2] = first
+def blend_constant(image: U8, degenerate: int, factor: np.float32, out: U8) -> None:
+    """Blend with one constant: contrast (the mean luma), brightness (0)."""
+    flat, mixed = image.reshape(-1), out.reshape(-1)
+    for i in range(flat.size):
+        mixed[i] = _blend(np.int32(degenerate), np.int32(flat[i]), factor)
 
 
 @kernel
@@ -78,26 +76,18 @@ def sharpness(image: U8, factor: np.float32, scratch: Scratch, out: U8) -> None:
     """
     height, stride = image.shape[0], 3 * image.shape[1]
     flat, mixed, sums = image.reshape(-1), out.reshape(-1), scratch.sums
-    for row in range(height):
-        start = row * stride
-        here, line = flat[start : start + stride], mixed[start : start + stride]
-        for i in range(stride):
-            line[i] = here[i]
-        if 0 < row < height - 1 and stride > 6:
-            above = flat[start - stride : start]
-            below = flat[start + stride : start + 2 * stride]
-            for i in range(stride):
-                sums[i] = np.int32(above[i]) + np.int32(here[i]) + np.int32(below[i])
-            _sharpen(here[3:-3], sums, factor, line[3:-3])
-
-
-@kernel
-def _sharpen(inner: U8, sums: I32, factor: np.float32, out: U8) -> None:
-    """Do one row but for its first and last pixel; `sums`, a pixel longer at both ends, holds column sums."""
-    left, middle, right = sums, sums[3:], sums[6:]
-    for i in range(inner.size):
-        value = np.int32(inner[i])
-        total = np.int32(left[i] + middle[i] + right[i] + 4 * value)
-        # ⌊n / 26⌋ as a product and a shift, exact for every sum there is
-        smooth = np.int32(np.int32((2 * total + 13) * 20165) >> np.int32(19))
-        out[i] = _blend(smooth, value, factor)
+    for i in range(flat.size):
+        mixed[i] = flat[i]
+    for row in range(1, height - 1):
+        here = stride * row
+        for i in range(here, here + stride):
+            above, below = flat[np.uint64(i - stride)], flat[np.uint64(i + stride)]
+            total = np.int32(above) + np.int32(flat[np.uint64(i)]) + np.int32(below)
+            sums[np.uint64(i - here)] = total
+        for i in range(3, stride - 3):
+            value = np.int32(flat[np.uint64(here + i)])
+            around = sums[np.uint64(i - 3)] + sums[np.uint64(i)] + sums[np.uint64(i + 3)]
+            total = np.int32(around + 4 * value)
+            # ⌊n / 26⌋ as a product and a shift, exact for every sum there is
+            smooth = np.int32(np.int32((2 * total + 13) * 20165) >> np.int32(19))
+            mixed[np.uint64(here + i)] = _blend(smooth, value, factor)

@@ -3,6 +3,9 @@
 No fast-math and no parallel loops: LLVM then keeps the order of every IEEE operation and fuses none, so an
 AVX2 and an AVX-512 host of one cluster compute the same bytes.
 
+In inner loops an index is made np.uint64, which spares the test for a negative one, and rows are addressed by
+an offset: a slice of an array costs as much as copying a hundred bytes.
+
 Compiled code is cached on disk. Numba checks a cached kernel against its own file alone, not against those
 whose kernels it calls, so ours live in a folder named by the source of all of them: an edited or upgraded
 package never runs an old kernel.

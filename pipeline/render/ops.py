@@ -47,8 +47,21 @@ LEVEL_OPS = tuple(range(POSTERIZE, SHARPNESS + 1))
 def render_op(op: int, image: U8, level: float, negative: bool, scratch: Scratch, out: U8) -> None:
     """Apply op number `op` to `image` [H, W, 3] into `out`, another array of the same shape."""
     sign = -1 if negative else 1
-    if op == ROTATE:
+    factor = np.float32(level * 1.8 / 10.0 + 0.1)
+    if op == AUTOCONTRAST:
+        tables.extremes(image, scratch.low, scratch.high)
+        tables.fill_autocontrast(scratch.low, scratch.high, scratch.table)
+        tables.apply_table(image, scratch.table, out)
+    elif op == EQUALIZE:
+        tables.histograms(image, scratch.counts)
+        tables.fill_equalize(scratch.counts, scratch.table)
+        tables.apply_table(image, scratch.table, out)
+    elif op == POSTERIZE:
+        tables.posterize(image, 4 - int(level * 4 / 10), out)
+    elif op == ROTATE:
         affine.rotate(image, sign * int(level * 30 / 10), scratch, out)
+    elif op == SOLARIZE:
+        tables.solarize(image, 256 - int(level * 256 / 10), out)
     elif op == SHEAR_X:
         shear = sign * (level * 0.3 / 10.0)
         affine.resample(image, 1.0, shear, 0.0, 0.0, 1.0, 0.0, scratch, out)
@@ -60,27 +73,13 @@ def render_op(op: int, image: U8, level: float, negative: bool, scratch: Scratch
     elif op == TRANSLATE_Y:
         affine.translate(image, 0, sign * int(level * (image.shape[0] / 3) / 10), out)
     elif op == COLOR:
-        enhance.color(image, np.float32(level * 1.8 / 10.0 + 0.1), scratch, out)
-    elif op == SHARPNESS:
-        enhance.sharpness(image, np.float32(level * 1.8 / 10.0 + 0.1), scratch, out)
+        enhance.color(image, factor, scratch, out)
+    elif op == CONTRAST:
+        enhance.blend_constant(image, enhance.mean_luma(image, scratch), factor, out)
+    elif op == BRIGHTNESS:
+        enhance.blend_constant(image, 0, factor, out)
     else:
-        table = scratch.table
-        if op == AUTOCONTRAST:
-            tables.extremes(image, scratch.low, scratch.high)
-            tables.fill_autocontrast(scratch.low, scratch.high, table)
-        elif op == EQUALIZE:
-            tables.histograms(image, scratch.counts)
-            tables.fill_equalize(scratch.counts, table)
-        elif op == POSTERIZE:
-            tables.fill_posterize(4 - int(level * 4 / 10), table)
-        elif op == SOLARIZE:
-            tables.fill_solarize(256 - int(level * 256 / 10), table)
-        elif op == CONTRAST:
-            factor = np.float32(level * 1.8 / 10.0 + 0.1)
-            enhance.fill_blend(enhance.mean_luma(image, scratch), factor, table)
-        else:
-            enhance.fill_blend(0, np.float32(level * 1.8 / 10.0 + 0.1), table)
-        tables.apply_table(image, table, out)
+        enhance.sharpness(image, factor, scratch, out)
 
 
 def apply_op(name: str, image: U8, level: float, negative: bool = False) -> U8:

@@ -26,6 +26,8 @@ I64 = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
+_PICTURE_FAULT, _CROP_FAULT, _OP_FAULT, _ROUNDS_FAULT = 1, 2, 3, 4
+
 
 @kernel
 def _copy_crop(pixels: U8, offset: int, width: int, top: int, left: int, out: U8) -> None:
@@ -33,10 +35,9 @@ def _copy_crop(pixels: U8, offset: int, width: int, top: int, left: int, out: U8
     stride = 3 * out.shape[1]
     flat = out.reshape(-1)
     for row in range(out.shape[0]):
-        start = offset + 3 * ((top + row) * width + left)
-        source, line = pixels[start : start + stride], flat[row * stride : (row + 1) * stride]
+        source, target = offset + 3 * ((top + row) * width + left), row * stride
         for i in range(stride):
-            line[i] = source[i]
+            flat[np.uint64(target + i)] = pixels[np.uint64(source + i)]
 
 
 @kernel
@@ -94,6 +95,39 @@ def _render_batch(
         mixing.quantise(state, sample)
 
 
+@kernel
+def _fault(
+    start_op: I8,
+    num_rounds: I8,
+    picture: I32,
+    picture_y: I32,
+    picture_x: I32,
+    operand_op: I8,
+    heights: I32,
+    widths: I32,
+    size: int,
+) -> int:
+    """Return the number of the first thing in a plan that the kernel would read outside of an array, or 0."""
+    num_ops, k = len(OPS), operand_op.shape[1]
+    for i in range(len(start_op)):
+        if not 0 <= num_rounds[i] <= k:
+            return _ROUNDS_FAULT
+        if start_op[i] >= num_ops:
+            return _OP_FAULT
+        meets_picture = picture[i] >= 0
+        for r in range(num_rounds[i]):
+            if operand_op[i, r] >= num_ops:
+                return _OP_FAULT
+            meets_picture |= operand_op[i, r] < 0
+        if meets_picture:
+            if not 0 <= picture[i] < len(heights):
+                return _PICTURE_FAULT
+            room_y, room_x = heights[picture[i]] - size, widths[picture[i]] - size
+            if not (0 <= picture_y[i] <= room_y and 0 <= picture_x[i] <= room_x):
+                return _CROP_FAULT
+    return 0
+
+
 def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
     """Render n samples.
 
@@ -116,16 +150,15 @@ def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
 
 
 def _check_plan(plan: PixMixPlan, size: int, pictures: PictureSet) -> None:
-    """Refuse what the kernel would read outside of an array: a plan may come from an altered manifest."""
-    needs = (np.arange(plan.mode.shape[1]) < plan.num_rounds[:, None]) & (plan.operand_op < 0)
-    rows = needs.any(axis=1) | (plan.picture >= 0)
-    picture, y, x = plan.picture[rows], plan.picture_y[rows], plan.picture_x[rows]
-    if not ((picture >= 0) & (picture < len(pictures))).all():
+    """Refuse a plan that does not fit: it may come from an altered manifest."""
+    crops = plan.picture, plan.picture_y, plan.picture_x
+    sides = pictures.heights, pictures.widths
+    fault = _fault(plan.start_op, plan.num_rounds, *crops, plan.operand_op, *sides, size)
+    if fault == _PICTURE_FAULT:
         raise ValueError(f"plan: mixing picture out of range; allowed: 0 to {len(pictures) - 1}")
-    room_y, room_x = pictures.heights[picture] - size, pictures.widths[picture] - size
-    if not ((y >= 0) & (y <= room_y) & (x >= 0) & (x <= room_x)).all():
+    if fault == _CROP_FAULT:
         raise ValueError("plan: a crop leaves its mixing picture")
-    if max(plan.start_op.max(), plan.operand_op.max(initial=-1)) >= len(OPS):
+    if fault == _OP_FAULT:
         raise ValueError(f"plan: op out of range; allowed: 0 to {len(OPS) - 1}")
-    if plan.num_rounds.min() < 0 or plan.num_rounds.max() > plan.mode.shape[1]:
+    if fault == _ROUNDS_FAULT:
         raise ValueError(f"plan: rounds out of range; allowed: 0 to {plan.mode.shape[1]}")

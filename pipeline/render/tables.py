@@ -1,7 +1,7 @@
-"""Per-channel look-up tables of the point operations: autocontrast, equalize, posterize, solarize.
+"""The point operations: autocontrast, equalize, posterize, solarize.
 
-Each kernel fills `table`, uint8 [3, 256], so that the operation is `table[channel, value]`. The definitions
-are Pillow's, so that results are bit-identical to `PIL.ImageOps`.
+The first two fill `table`, uint8 [3, 256], and are then `table[channel, value]`; the others are arithmetic.
+The definitions are Pillow's, so that results are bit-identical to `PIL.ImageOps`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def extremes(image: U8, low: U8, high: U8) -> None:
     low[:] = flat[:stride]
     high[:] = flat[:stride]
     for row in range(1, image.shape[0]):
-        line = flat[row * stride : (row + 1) * stride]
+        start = row * stride
         for i in range(stride):
-            value = line[i]
+            value = flat[np.uint64(start + i)]
             low[i] = value if value < low[i] else low[i]
             high[i] = value if value > high[i] else high[i]
 
@@ -93,24 +93,8 @@ def fill_equalize(counts: I32, table: U8) -> None:
         # Whole numbers below 2^53: the quotient's whole part is that of integer division, and vectorises.
         half, divisor = float(step // 2), float(step)
         for value in range(256):
-            table[channel, value] = np.int32(min((below[value] + half) / divisor, 255.0))
-
-
-@kernel
-def fill_posterize(bits: int, table: U8) -> None:
-    """Keep the `bits` highest bits, 0..8."""
-    mask = np.uint8(255 & ~((1 << (8 - bits)) - 1))
-    for channel in range(3):
-        for value in range(256):
-            table[channel, value] = np.uint8(value) & mask
-
-
-@kernel
-def fill_solarize(threshold: int, table: U8) -> None:
-    """Invert values at or above `threshold`, 0..256."""
-    for channel in range(3):
-        for value in range(256):
-            table[channel, value] = value if value < threshold else 255 - value
+            equal = (below[value] + half) / divisor
+            table[channel, value] = np.int32(equal if equal < 255.0 else 255.0)
 
 
 @kernel
@@ -122,3 +106,21 @@ def apply_table(image: U8, table: U8, out: U8) -> None:
         mapped[i] = red[flat[i]]
         mapped[i + 1] = green[flat[i + 1]]
         mapped[i + 2] = blue[flat[i + 2]]
+
+
+@kernel
+def posterize(image: U8, bits: int, out: U8) -> None:
+    """Keep the `bits` highest bits, 0..8."""
+    flat, mapped = image.reshape(-1), out.reshape(-1)
+    mask = np.uint8(255 & ~((1 << (8 - bits)) - 1))
+    for i in range(flat.size):
+        mapped[i] = flat[i] & mask
+
+
+@kernel
+def solarize(image: U8, threshold: int, out: U8) -> None:
+    """Invert values at or above `threshold`, 0..256."""
+    flat, mapped = image.reshape(-1), out.reshape(-1)
+    for i in range(flat.size):
+        value = np.int32(flat[i])
+        mapped[i] = np.uint8(value if value < np.int32(threshold) else np.int32(255) - value)
