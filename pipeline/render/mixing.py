@@ -124,8 +124,13 @@ def mix_first(
 
 
 @kernel
-def mix_next(mode: int, state: F32, y: U8, a: np.float32, b: np.float32, y_terms: F32) -> None:
-    """Mix an 8-bit picture, flat, into `state`, float32 in [0, 1], in place."""
+def mix_next(
+    mode: int, state: F32, y: U8, a: np.float32, b: np.float32, y_terms: F32, powers: F32
+) -> None:
+    """Mix an 8-bit picture, flat, into `state`, float32 in [0, 1], in place.
+
+    `y_terms` float32 [256] and `powers`, like `state`, are scratch.
+    """
     if mode == ADD:
         for i in range(state.size):
             share = a * (state[i] * _2 - _1)
@@ -133,11 +138,9 @@ def mix_next(mode: int, state: F32, y: U8, a: np.float32, b: np.float32, y_terms
     else:
         fill_powers(_TINY, b, y_terms)
         for i in range(state.size):
-            state[i] = power(state[i] * _2, a)
+            powers[i] = y_terms[y[i]]
         for i in range(state.size):
-            state[i] = state[i] * y_terms[y[i]]
-        for i in range(state.size):
-            state[i] = clip(state[i] * _HALF)
+            state[i] = clip(power(state[i] * _2, a) * powers[i] * _HALF)
 
 
 @kernel

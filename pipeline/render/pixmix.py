@@ -65,7 +65,7 @@ def _render_batch(
     x_terms, y_terms = np.empty(256, np.float32), np.empty(256, np.float32)
     start, augmented = np.empty_like(out[0]), np.empty_like(out[0])
     crop = np.empty_like(out[0])
-    state = np.empty(start.size, np.float32)
+    state, powers = np.empty(start.size, np.float32), np.empty(start.size, np.float32)
     for i in range(len(bases)):
         base, sample = bases[i], out[i].reshape(-1)
         if start_op[i] >= 0:
@@ -91,7 +91,7 @@ def _render_batch(
             if r == 0:
                 mixing.mix_first(mode[i, r], x, y, a[i, r], b[i, r], x_terms, y_terms, state)
             else:
-                mixing.mix_next(mode[i, r], state, y, a[i, r], b[i, r], y_terms)
+                mixing.mix_next(mode[i, r], state, y, a[i, r], b[i, r], y_terms, powers)
         mixing.quantise(state, sample)
 
 
