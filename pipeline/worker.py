@@ -17,7 +17,8 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from pipeline.publish import publish, publish_bytes, written_behind
-from pipeline.recipe import ShardsConfig
+from pipeline.recipe import Recipe, ShardsConfig
+from pipeline.render.jit import compile_once
 from pipeline.sampling import Inputs, Plan, draw_plan, plan_columns, plan_fields, render_plan
 from pipeline.shards import tar
 from pipeline.shards.codecs import CODECS
@@ -26,7 +27,7 @@ from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, write_manifest
 
 U8 = npt.NDArray[np.uint8]
 
-_CHUNK_BYTES, _MIN_CHUNK = 1 << 18, 16
+_CHUNK_BYTES, _MIN_CHUNK = 1 << 19, 16
 """Pixels rendered at a time, and fewest samples: small enough for the cache of a core."""
 
 _SEND_BYTES = 8 << 20
@@ -77,6 +78,24 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
     publish_bytes(root / name.manifest, manifest.getvalue(), root / PARTIAL_NAME)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return ShardResult(name, tar_bytes, time.perf_counter() - begun, peak)
+
+
+def warm_up(inputs: Inputs, job: int = 0) -> None:
+    """Make one sample in memory: the kernels of a shard are then loaded, compiled once a machine."""
+
+    def make() -> None:
+        plan = draw_plan(inputs, 0, 0, 1)
+        labels = inputs.source.labels[plan.sources]
+        prefix, payloads = _encode(render_plan(inputs, plan), inputs.recipe.shards)
+        tar.pack(keys(0, 0, 1), inputs.recipe.shards.codec, payloads, labels, prefix)
+
+    compile_once(kernel_set(inputs.recipe), make)
+
+
+def kernel_set(recipe: Recipe) -> str:
+    """Return the name of the set of kernels that a recipe needs."""
+    kinds = recipe.source.kind, recipe.transform.kind, recipe.augmentation.family
+    return "-".join((*kinds, recipe.shards.codec))
 
 
 def _write_tar(

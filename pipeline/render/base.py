@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.plan.base import BasePlan
-from pipeline.render.jit import kernel
+from pipeline.render.jit import kernel, read_only
 from pipeline.sources.source import ArraySource, Source
 
 U8 = npt.NDArray[np.uint8]
@@ -50,7 +50,9 @@ def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
     out = np.empty((len(indices), size, size, 3), np.uint8)
     resized = (plan.crop_h != size) | (plan.crop_w != size)
     if isinstance(source, ArraySource) and not resized.any():
-        _crop_batch(source.pixels, indices, plan.crop_y, plan.crop_x, plan.flip, out)
+        boxes = source.pixels, indices, plan.crop_y, plan.crop_x, plan.flip
+        arguments = [*map(read_only, boxes), out]
+        _crop_batch(*arguments)
         return out
     nought = np.zeros(1, np.int64)
     for i, index in enumerate(indices.tolist()):
@@ -59,8 +61,9 @@ def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
             out[i] = _resized_box(plan, i, picture, size)
         else:
             row = slice(i, i + 1)
-            boxes = plan.crop_y[row], plan.crop_x[row], plan.flip[row]
-            _crop_batch(picture[None], nought, *boxes, out[row])
+            boxes = picture[None], nought, plan.crop_y[row], plan.crop_x[row], plan.flip[row]
+            arguments = [*map(read_only, boxes), out[row]]
+            _crop_batch(*arguments)
     return out
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.render import mixing
-from pipeline.render.jit import kernel
+from pipeline.render.jit import kernel, read_only
 from pipeline.render.ops import OPS, render_op
 from pipeline.render.scratch import new_scratch
 
@@ -145,7 +145,9 @@ def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
     out = np.empty_like(bases)
     if len(bases):
         _check_plan(plan, bases.shape[1], pictures)
-        _render_batch(*plan, bases, pictures.pixels, pictures.offsets, pictures.widths, out)
+        mixing_set = pictures.pixels, pictures.offsets, pictures.widths
+        arguments = [*map(read_only, (*plan, bases, *mixing_set)), out]
+        _render_batch(*arguments)
     return out
 
 
@@ -153,7 +155,9 @@ def _check_plan(plan: PixMixPlan, size: int, pictures: PictureSet) -> None:
     """Refuse a plan that does not fit: it may come from an altered manifest."""
     crops = plan.picture, plan.picture_y, plan.picture_x
     sides = pictures.heights, pictures.widths
-    fault = _fault(plan.start_op, plan.num_rounds, *crops, plan.operand_op, *sides, size)
+    arrays = plan.start_op, plan.num_rounds, *crops, plan.operand_op, *sides
+    arguments = [*map(read_only, arrays), size]
+    fault = _fault(*arguments)
     if fault == _PICTURE_FAULT:
         raise ValueError(f"plan: mixing picture out of range; allowed: 0 to {len(pictures) - 1}")
     if fault == _CROP_FAULT:

@@ -16,8 +16,6 @@ from pipeline.parquet import read_parquet
 
 _METADATA_KEY = b"dreamshards"
 _FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-_UNIQUE_STRINGS = ("key", "source_id")
-"""Columns that a dictionary would only make slower to write and larger."""
 
 PLACE_FIELDS = (
     pa.field("key", pa.string(), nullable=False),
@@ -48,8 +46,7 @@ def write_manifest(
     """Write one shard's manifest; the same rows give the same bytes."""
     metadata = {_METADATA_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
     schema = pa.schema(list(fields), metadata=metadata)
-    table = pa.Table.from_arrays(list(columns), schema=schema)
-    pq.write_table(table, file, use_dictionary=_dictionary_columns(schema), **_FORMAT)
+    pq.write_table(pa.Table.from_arrays(list(columns), schema=schema), file, **_FORMAT)
 
 
 def read_summary(content: bytes) -> ShardSummary:
@@ -85,22 +82,6 @@ def write_epoch_manifest(file: BinaryIO, tables: Iterable[pa.Table]) -> None:
     """Write the rows of an epoch's shards, in order, as one file; a row group each."""
     pending = iter(tables)
     first = next(pending)
-    schema = first.schema.remove_metadata()
-    coded = _dictionary_columns(schema)
-    with pq.ParquetWriter(file, schema, use_dictionary=coded, **_FORMAT) as writer:
+    with pq.ParquetWriter(file, first.schema.remove_metadata(), **_FORMAT) as writer:
         for table in chain([first], pending):
             writer.write_table(table.replace_schema_metadata(None))
-
-
-def _dictionary_columns(fields: Iterable[pa.Field], parent: str = "") -> list[str]:
-    """Return the paths of the columns worth a dictionary: strings that repeat, nested ones too."""
-    paths = []
-    for field in fields:
-        path = f"{parent}{field.name}"
-        if pa.types.is_list(field.type):
-            paths += _dictionary_columns([field.type.value_field], f"{path}.list.")
-        elif pa.types.is_struct(field.type):
-            paths += _dictionary_columns(field.type.fields, f"{path}.")
-        elif pa.types.is_string(field.type) and path not in _UNIQUE_STRINGS:
-            paths.append(path)
-    return paths

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.render.jit import kernel
+from pipeline.render.jit import kernel, read_only
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -60,10 +60,8 @@ def _template() -> U8:
 
 _TEMPLATE = _template()
 _TEMPLATE_SUM = int(_TEMPLATE.sum())
-_NO_SUFFIX, _LABEL_ENDING = np.empty(0, np.uint8), np.frombuffer(b".cls", np.uint8)
-_NO_PAYLOADS = np.empty((0, 0), np.uint8)
-for _constant in (_NO_SUFFIX, _LABEL_ENDING, _NO_PAYLOADS):
-    _constant.flags.writeable = False  # as arrays from bytes are: one type, one compiled kernel
+_NO_SUFFIX, _LABEL_ENDING = np.frombuffer(b"", np.uint8), np.frombuffer(b".cls", np.uint8)
+_NO_PAYLOADS = read_only(np.empty((0, 0), np.uint8))
 
 
 def headers(names: U8, sizes: I64) -> U8:
@@ -71,7 +69,7 @@ def headers(names: U8, sizes: I64) -> U8:
     assert names.shape[1] <= _MAX_NAME
     assert sizes.max(initial=0) <= _MAX_SIZE
     out = np.empty((len(names), BLOCK), np.uint8)
-    _put_headers(names, sizes, out)
+    _put_headers(read_only(names), sizes, out)
     return out
 
 
@@ -130,8 +128,8 @@ def pack(
     offsets = starts + BLOCK
     content = np.empty(int(lengths.sum()), np.uint8)
     ending, beginning = _ascii(f".{suffix}"), np.frombuffer(prefix, np.uint8)
-    equal = _read_only(payloads) if isinstance(payloads, np.ndarray) else _NO_PAYLOADS
-    _lay_out(keys, ending, labels, starts, sizes, beginning, equal, content)
+    equal = read_only(payloads) if isinstance(payloads, np.ndarray) else _NO_PAYLOADS
+    _lay_out(read_only(keys), ending, read_only(labels), starts, sizes, beginning, equal, content)
     if not isinstance(payloads, np.ndarray):
         for offset, payload in zip(offsets.tolist(), payloads, strict=True):
             content[offset : offset + len(payload)] = np.frombuffer(payload, np.uint8)
@@ -140,12 +138,6 @@ def pack(
 
 def _ascii(text: str) -> U8:
     return np.frombuffer(text.encode(), np.uint8)
-
-
-def _read_only(array: U8) -> U8:
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
 
 
 @kernel
