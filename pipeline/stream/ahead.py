@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ def ahead(
     """
     pending: deque[Future[R]] = deque()
     remaining = iter(items)
+    finalizing = sys.is_finalizing
     pool = ThreadPoolExecutor(num_threads, "dreamshards-ahead")
     try:
         for item in islice(remaining, depth):
@@ -33,4 +35,5 @@ def ahead(
             yield result
             del result  # or it would be held while the next is awaited
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if not finalizing():  # the interpreter joined the threads before it cleared their modules
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -108,12 +108,8 @@ class LocalReader:
     def _decode(self, positions: I64, batch: Batch, num_threads: int | None) -> None:
         if len(positions) == 0:
             return
-        for end in (positions.min(), positions.max()):
-            if not 0 <= end < len(self.index):
-                self._refuse(int(end))
-        out = batch.images.numpy()
+        files, out = self._open(positions), batch.images.numpy()
         batch.labels.numpy()[:] = self.index.labels[positions]
-        files = self._open(positions)
         num = self._num_threads or default_threads() if num_threads is None else num_threads
         size = -(-len(positions) // num)
         parts = [slice(start, start + size) for start in range(0, len(positions), size)]
@@ -137,7 +133,10 @@ class LocalReader:
         decode_payloads(self.store, index, positions, payload_of, self._check_crc, out)
 
     def _open(self, positions: I64) -> dict[int, TarFile]:
-        """Return the tars that hold some positions."""
+        """Return the tars that hold some positions, at least one."""
+        for end in (positions.min(), positions.max()):
+            if not 0 <= end < len(self.index):
+                self._refuse(int(end))
         shards = np.searchsorted(self.index.starts, positions, "right") - 1
         files = {}
         for shard, first in zip(*np.unique(shards, return_index=True), strict=True):
