@@ -1,8 +1,8 @@
 """How fast roots are read: `python -m tests.bench_stream ROOT …`, beside peers in the same run.
 
-The sides take turns; a figure is the median of the rounds with the smallest and largest in brackets, in samples/s
-of wall-clock time with a warm page cache. Peers: `numpy.take` on an array in memory of the same pixels, stock
-webdataset, and for JPEG a bare simplejpeg loop over payloads in memory on the same number of threads.
+The sides take turns; a figure is the median of the rounds with the smallest and largest in brackets, in
+samples/s of wall-clock time with a warm page cache. Peers: `numpy.take` on an array in memory of the same
+pixels, stock webdataset, and for JPEG a bare simplejpeg loop over payloads in memory on as many threads.
 """
 
 from __future__ import annotations
@@ -134,10 +134,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"{platform.machine()}, Python {platform.python_version()}, batches of {BATCH}, {options.threads} threads,"
-        f" {options.rounds} rounds, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
-    )
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    print(f"{platform.machine()}, Python {platform.python_version()}, {versions}")
+    print(f"batches of {BATCH}, {options.threads} threads, {options.rounds} rounds")
     for root in options.roots:
         sides = sides_of(root, options.threads)
         for run in sides.values():

@@ -1,4 +1,4 @@
-"""What the tests of `pipeline.stream` share: roots of every codec, and their samples read without our reader."""
+"""Shared by the tests of `pipeline.stream`: roots of every codec, their samples read without our reader."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def assert_batches(batches, truth, positions, size):
     assert np.array_equal(images.numpy(), truth.images[positions])
     assert labels.tolist() == [truth.labels[i] for i in positions]
     if len(found[0]) == 3:
-        assert sum((batch.keys for batch in found), []) == [truth.keys[i] for i in positions]
+        assert [key for batch in found for key in batch.keys] == [truth.keys[i] for i in positions]
 
 
 @pytest.mark.parametrize("num_threads", [None, 1, 3])
@@ -190,10 +190,12 @@ def test_set_epoch_goes_round_past_the_last_and_the_constructor_refuses(codec_ro
         assert dataset.epoch == epoch
         assert dataset[3].key == f"{number:04d}-0000000003"
         assert np.array_equal(dataset[3].image.numpy(), truth_of(root, number).images[3])
-    with pytest.raises(DreamshardsError, match="no epoch 2; allowed: 0 to 1. set_epoch goes round"):
+    with pytest.raises(
+        DreamshardsError, match=r"no epoch 2; allowed: 0 to 1. set_epoch goes round"
+    ):
         ShardDataset(root, 2)
     for wrong in (-1, 0.5, "0", None):
-        with pytest.raises(DreamshardsError, match="epoch = .*; allowed: whole numbers from 0"):
+        with pytest.raises(DreamshardsError, match=r"epoch = .*; allowed: whole numbers from 0"):
             ShardDataset(root, wrong)
 
 
@@ -228,10 +230,10 @@ def test_a_stateful_loader_resumes_in_mid_epoch(codec_roots, num_workers):
 def test_a_state_of_another_root_is_refused(codec_roots):
     state = ShardDataset(codec_roots["npy"]).state_dict()
     with pytest.raises(
-        DreamshardsError, match="the state is of another root: digest [0-9a-f]{64}, dataset"
+        DreamshardsError, match=r"the state is of another root: digest [0-9a-f]{64}, dataset"
     ):
         ShardDataset(codec_roots["png"]).load_state_dict(state)
-    with pytest.raises(DreamshardsError, match="the state is of another root: digest None"):
+    with pytest.raises(DreamshardsError, match=r"the state is of another root: digest None"):
         ShardDataset(codec_roots["png"]).load_state_dict({})
 
 
@@ -239,9 +241,9 @@ def test_a_file_uri_is_a_local_root_and_a_remote_one_is_refused(codec_roots):
     root = codec_roots["npy"]
     assert len(ShardDataset(root.as_uri())) == len(ShardDataset(str(root))) == 24
     with pytest.raises(
-        DreamshardsError, match="s3://bucket/x: .* local roots only; .* ShardStream"
+        DreamshardsError, match=r"s3://bucket/x: .* local roots only; .* ShardStream"
     ):
         ShardDataset("s3://user:secret@bucket/x?region=eu")
-    with pytest.raises(DreamshardsError, match="ftp://…: no such kind of store; allowed: a path"):
+    with pytest.raises(DreamshardsError, match=r"ftp://…: no such kind of store; allowed: a path"):
         ShardDataset("ftp://host/x")
     assert isinstance(root, Path)

@@ -1,4 +1,4 @@
-"""Roots that are damaged, unfinished or cut while they are read: an error that names file and key, never less."""
+"""Roots that are damaged, unfinished or cut while they are read: always an error that names file and key."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def test_it_is_a_module_without_state_that_moves():
     images = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
     assert module(images).device.type == "meta"
     assert Normalize(*CIFAR).to("meta")(images).device.type == "meta"
-    assert Normalize(*CIFAR).half()(images).dtype == torch.float32
+    images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+    assert torch.equal(Normalize(*IMAGENET).half()(images), Normalize(*IMAGENET)(images))
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,15 @@ def test_workers_that_read_an_epoch_again_warn_once(codec_roots, persistent, cap
     assert capfd.readouterr().err.count(message) == 1
 
 
+def test_an_epoch_read_to_its_end_by_workers_begins_at_its_beginning_again(codec_roots):
+    stream = open_stream(codec_roots["npy"])
+    stream.load_state_dict(stream.state_dict(batches=3))
+    loader = DataLoader(stream, batch_size=None, num_workers=1)
+    for num in (9, 24):
+        stream.set_epoch(0)
+        assert len(keys_of(loader)) == num
+
+
 # ── states ──
 
 
@@ -175,7 +184,10 @@ def test_a_state_at_every_step_resumes_on_other_ranks_batches_and_workers(codec_
             for workers, stream in enumerate(after)
         ]
         assert len({len(batches) for batches in rest}) == 1
-        assert keys_of(consumed) + sorted(sum(map(keys_of, rest), [])) == truth.keys
+        assert (
+            keys_of(consumed) + sorted(key for batches in rest for key in keys_of(batches))
+            == truth.keys
+        )
 
 
 def test_resumed_twice_in_a_row_and_at_the_very_end(codec_roots):
@@ -239,14 +251,16 @@ def test_a_stateful_loader_resumes_in_mid_epoch(codec_roots, num_workers):
         stream, resumed = loader()
         resumed.load_state_dict(state)
         assert keys_of(taken) + keys_of(resumed) == truth.keys
-        if num_workers:
-            stream.set_epoch(2)
+        assert stream.epoch == 1 + (num_workers == 0)  # without workers it goes on by itself
+        stream.set_epoch(2)
         assert keys_of(resumed) == truth_of(codec_roots["npy"], 0).keys
 
 
 def test_states_of_another_root_or_too_many_ranks_are_refused(codec_roots):
     state = open_stream(codec_roots["npy"]).state_dict(batches=4)
-    with pytest.raises(DreamshardsError, match="the state is of another root: digest [0-9a-f]{64}"):
+    with pytest.raises(
+        DreamshardsError, match=r"the state is of another root: digest [0-9a-f]{64}"
+    ):
         open_stream(codec_roots["jpg"]).load_state_dict(state)
     many = open_stream(codec_roots["npy"], rank=0, world_size=5)
     with pytest.raises(DreamshardsError, match="the remaining 4 samples are fewer than 5 ranks"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -105,7 +106,7 @@ class ShardDataset(Dataset[Any]):
         return int(self._dataset["samples_per_epoch"])
 
     def __getitem__(self, position: int) -> Sample | KeyedSample:
-        num = len(self)
+        num, position = len(self), operator.index(position)
         if not -num <= position < num:
             raise IndexError(f"position {position} of {num:,} samples")
         sample: Sample | KeyedSample

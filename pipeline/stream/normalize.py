@@ -50,12 +50,14 @@ class Normalize(torch.nn.Module):
         if not dtype.is_floating_point:
             raise DreamshardsError(f"Normalize: dtype = {dtype}; allowed: floating-point types")
         self._dtype, self._channels_last = dtype, channels_last
-        deviation = torch.tensor(std, dtype=torch.float64)
-        shift = torch.tensor(mean, dtype=torch.float64) / deviation
-        self.scale: torch.Tensor
-        self.shift: torch.Tensor
-        self.register_buffer("scale", (1 / (255 * deviation)).float().to(device), persistent=False)
-        self.register_buffer("shift", shift.float().to(device), persistent=False)
+        self._scale = [1 / (255 * deviation) for deviation in std]
+        self._shift = [level / deviation for level, deviation in zip(mean, std, strict=True)]
+        # follows the module to its device, but not to half precision, which would blur the constants
+        self._place: torch.Tensor
+        self.register_buffer(
+            "_place", torch.empty(0, dtype=torch.uint8, device=device), persistent=False
+        )
+        self._constants: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return a batch normalised, with the channels second."""
@@ -64,7 +66,13 @@ class Normalize(torch.nn.Module):
                 f"Normalize: got {images.dtype} {list(images.shape)}; allowed: uint8 [B, H, W, 3] or "
                 "[B, T, H, W, 3], as batches come"
             )
-        floats = images.to(self.scale.device, non_blocking=True).float()
-        floats = floats.mul_(self.scale.float()).sub_(self.shift.float()).to(self._dtype)
-        floats = floats.movedim(-1, 1)
-        return floats if self._channels_last else floats.contiguous()
+        device = self._place.device
+        if device not in self._constants:
+            self._constants[device] = (
+                torch.tensor(self._scale, device=device),
+                torch.tensor(self._shift, device=device),
+            )
+        scale, shift = self._constants[device]
+        floats = images.to(device, non_blocking=True).float().mul_(scale).sub_(shift)
+        channels_second = floats.to(self._dtype).movedim(-1, 1)
+        return channels_second if self._channels_last else channels_second.contiguous()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
+import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
@@ -80,8 +81,10 @@ class SampleList(Sequence[Any]):
 def empty_batch(num: int, shape: tuple[int, ...]) -> Batch:
     """Return a batch to fill; in a DataLoader worker its memory is shared, so that it is not copied."""
     labels = torch.empty(num, dtype=torch.int64)
-    if get_worker_info() is None:
-        return Batch(torch.empty((num, *shape), dtype=torch.uint8), labels)
+    if (
+        get_worker_info() is None
+    ):  # numpy asks for huge pages where an array is large, torch does not
+        return Batch(torch.from_numpy(np.empty((num, *shape), np.uint8)), labels)
     size = num * math.prod(shape)
     storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
     return Batch(torch.empty(0, dtype=torch.uint8).set_(storage).view(num, *shape), labels)

@@ -149,7 +149,7 @@ class ShardStream(IterableDataset[Any]):
         It reaches DataLoader workers, also persistent ones, with their next pass.
         """
         check_number("epoch", epoch)
-        if epoch != self.epoch:
+        if epoch != self.epoch or self._shared[_COMPLETED] == epoch + 1:
             self._begin(epoch, 0)
         self._shared[_COMPLETED] = self._shared[_WORKERS_READ] = 0
 
@@ -202,6 +202,7 @@ class ShardStream(IterableDataset[Any]):
         check_state(self._store, self._dataset, state)
         if get_worker_info() is not None:
             self._worker_state = {name: state[name] for name in ("epoch", "start", "taken")}
+            self._shared[_EPOCH], self._shared[_START] = state["epoch"], state["start"]
             return
         if "position" not in state:
             raise DreamshardsError(
