@@ -256,6 +256,23 @@ def test_a_stateful_loader_resumes_in_mid_epoch(codec_roots, num_workers):
         assert keys_of(resumed) == truth_of(codec_roots["npy"], 0).keys
 
 
+def test_a_stateful_loader_with_workers_keeps_to_its_batches_and_ranks(codec_roots):
+    def loader(**options) -> StatefulDataLoader:
+        stream = open_stream(codec_roots["npy"], **options)
+        return StatefulDataLoader(stream, batch_size=None, num_workers=1)
+
+    begun = loader()
+    batches = iter(begun)
+    next(batches)
+    other = loader(batch_size=4)
+    other.load_state_dict(begun.state_dict())
+    batches._shutdown_workers()  # left to the garbage collector, it may wait for 5 s
+    with pytest.raises(
+        DreamshardsError, match="counts batches of 5 on 1 ranks, and these are batches of 4"
+    ):
+        next(iter(other))
+
+
 def test_states_of_another_root_or_too_many_ranks_are_refused(codec_roots):
     state = open_stream(codec_roots["npy"]).state_dict(batches=4)
     with pytest.raises(

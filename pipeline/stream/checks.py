@@ -43,6 +43,21 @@ def check_state(store: Store, dataset: Json, state: dict[str, Any]) -> None:
         )
 
 
+def check_steps(state: dict[str, Any], batch_size: int, world_size: int) -> None:
+    """Refuse the state of a DataLoader worker, which counts steps, where the steps are others.
+
+    Raises:
+        DreamshardsError: they are.
+    """
+    found = state["batch_size"], state["world_size"]
+    if found != (batch_size, world_size):
+        raise DreamshardsError(
+            f"the state of a StatefulDataLoader with workers counts batches of {found[0]:,} on "
+            f"{found[1]:,} ranks, and these are batches of {batch_size:,} on {world_size:,}; "
+            "to change them, save state_dict(batches=number of batches of this pass) of the stream"
+        )
+
+
 def check_number(name: str, value: int) -> None:
     """Refuse what is not a whole number from 0.
 

@@ -21,6 +21,7 @@ from pipeline.stream.checks import (
     check_epoch,
     check_number,
     check_state,
+    check_steps,
     find_rank,
 )
 from pipeline.stream.index import EpochIndex, read_index
@@ -201,6 +202,7 @@ class ShardStream(IterableDataset[Any]):
         """
         check_state(self._store, self._dataset, state)
         if get_worker_info() is not None:
+            check_steps(state, self._batch_size, self._world_size)
             self._worker_state = {name: state[name] for name in ("epoch", "start", "taken")}
             self._shared[_EPOCH], self._shared[_START] = state["epoch"], state["start"]
             return
