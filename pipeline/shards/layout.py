@@ -98,6 +98,11 @@ def keys(epoch: int, start: int, stop: int) -> npt.NDArray[np.uint8]:
     return out
 
 
+def key_of(epoch: int, position: int) -> str:
+    """Return the key of one position."""
+    return f"{epoch:04d}-{position:010d}"
+
+
 def parse_key(key: str) -> tuple[int, int] | None:
     """Return (epoch, position) of a key, or None if it is not one."""
     match = _KEY.fullmatch(key)
