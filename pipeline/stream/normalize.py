@@ -18,9 +18,9 @@ KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 class Normalize(torch.nn.Module):
     """Maps uint8 pictures [B, H, W, 3] to `(x / 255 − mean) / std`, floats [B, 3, H, W] on `device`.
 
-    Clips [B, T, H, W, 3] become [B, 3, T, H, W]. Pixels cross to the device as bytes, without waiting where
-    the batch is pinned, and are computed there in float32 before they take `dtype`. It has no parameters and
-    saves nothing. The usual constants are `CIFAR`, `IMAGENET` and `KINETICS`: `Normalize(*CIFAR)`.
+    Clips [B, T, H, W, 3] become [B, 3, T, H, W]. Pixels cross to the device as bytes, to a GPU from pinned
+    memory and without waiting, and are computed there in float32 before they take `dtype`. It has no
+    parameters and saves nothing. The usual constants are `CIFAR`, `IMAGENET` and `KINETICS`: `Normalize(*CIFAR)`.
 
     Args:
         mean: one number a channel, of pixels in [0, 1].
@@ -73,6 +73,8 @@ class Normalize(torch.nn.Module):
                 torch.tensor(self._shift, device=device),
             )
         scale, shift = self._constants[device]
+        if device.type == "cuda" and not (images.is_cuda or images.is_pinned()):
+            images = images.pin_memory()
         floats = images.to(device, non_blocking=True).float().mul_(scale).sub_(shift)
         channels_second = floats.to(self._dtype).movedim(-1, 1)
         return channels_second if self._channels_last else channels_second.contiguous()
