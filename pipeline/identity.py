@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import PIL
+import simplejpeg
 
 from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
@@ -19,7 +20,11 @@ _PLACES |= {"mixing_set.path", "mixing_set.on_unreadable"}
 
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's fields that decide bytes, flat, with dotted names."""
-    flat = {"format_version": FORMAT_VERSION, "pillow": PIL.__version__}
+    flat = {
+        "format_version": FORMAT_VERSION,
+        "pillow": PIL.__version__,
+        "simplejpeg": simplejpeg.__version__,
+    }
     flat |= _flatten(recipe.model_dump(mode="json"), "")
     return {name: value for name, value in flat.items() if name not in _PLACES}
 
