@@ -1,4 +1,4 @@
-"""Plain JPEGs take the short way, which gives Pillow's very pixels, errors and all; others stay with Pillow."""
+"""Plain JPEGs take the short way, which gives Pillow's very pixels and errors; others stay with Pillow."""
 
 from __future__ import annotations
 

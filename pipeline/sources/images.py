@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
+import PIL
+import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import DreamshardsError
@@ -61,7 +62,7 @@ _UPRIGHT: dict[object, Callable[[Pixels], Pixels]] = {
 FULL_SIZE = 8
 """A scale of decoding, in eighths of the file's own size, as JPEG's 8×8 blocks give them."""
 SCALES = (1, 2, 4, FULL_SIZE)
-"""Scales that save time; libjpeg-turbo has no vector code for the others, which take longer than the whole."""
+"""Scales that save time; at others libjpeg-turbo has no vector code and takes longer than for the whole."""
 
 
 class Scaled(NamedTuple):
@@ -92,6 +93,11 @@ class UnreadableImage(DreamshardsError):  # noqa: N818 - it is what the file is
 
     def __str__(self) -> str:
         return f"cannot read picture {self.name}: {self.reason}; repair it or take it out"
+
+
+def decoder_versions() -> dict[str, str]:
+    """Return the versions of the packages whose change may change pixels: part of what names them."""
+    return {"pillow": PIL.__version__, "simplejpeg": simplejpeg.__version__}
 
 
 def is_image_name(name: str) -> bool:
@@ -190,7 +196,9 @@ def _decode_jpeg(image: Image.Image, data: bytes, scale: int) -> Scaled | None:
         return None
     sides: dict[str, int] = {}
     if max(image.size) < FULL_SIZE:
-        scale = FULL_SIZE  # so small that several scales give one shape, by which simplejpeg is asked
+        scale = (
+            FULL_SIZE  # so small that several scales give one shape, by which simplejpeg is asked
+        )
     width, height = (-(-side * scale // FULL_SIZE) for side in image.size)
     if scale != FULL_SIZE:
         sides = {"min_height": height, "min_width": width}
