@@ -6,18 +6,24 @@ import hashlib
 import resource
 import time
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.publish import publish
-from pipeline.sampling import Inputs, draw_plan, plan_columns, plan_fields, render_plan
+from pipeline.recipe import Recipe
+from pipeline.sampling import Inputs, Plan, draw_plan, plan_columns, plan_fields, render_plan
 from pipeline.shards import tar
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, write_manifest
+
+Payloads = npt.NDArray[np.uint8] | Sequence[bytes]
+"""Encoded samples: uint8 [n, size] of one size, or n byte strings."""
 
 _CHUNK_BYTES = 1 << 20
 """Pixels rendered at a time: they stay in the cache of a core, and a worker's memory stays small."""
@@ -49,23 +55,46 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
         DreamshardsError: the shard cannot be written, or a source picture cannot be read.
     """
     begun = time.perf_counter()
+    plan = draw_plan(context.inputs, name.epoch, name.start, name.stop)
+    return commit_shard(context, name, plan, _encoded(context.inputs, plan), begun)
+
+
+def chunk_rows(recipe: Recipe) -> int:
+    """Return how many samples are rendered at a time."""
+    return max(1, _CHUNK_BYTES // (3 * recipe.transform.size**2))
+
+
+def _encoded(inputs: Inputs, plan: Plan) -> Iterator[Payloads]:
+    """Render a plan and encode its samples, some at a time."""
+    shards, chunk = inputs.recipe.shards, chunk_rows(inputs.recipe)
+    for start in range(0, len(plan.sources), chunk):
+        samples = render_plan(inputs, plan.rows(start, start + chunk))
+        yield CODECS[shards.codec].encode(samples, shards.quality)
+
+
+def commit_shard(
+    context: ShardContext, name: ShardName, plan: Plan, parts: Iterable[Payloads], begun: float
+) -> ShardResult:
+    """Pack a shard's samples and commit it: the tar first, its manifest after.
+
+    Args:
+        parts: the encoded samples, some at a time, in the order of `plan`.
+        begun: when the work on this shard began, by `time.perf_counter`.
+    """
     inputs, root = context.inputs, context.root
     recipe = inputs.recipe
-    codec_name, quality = recipe.shards.codec, recipe.shards.quality
-    codec = CODECS[codec_name]
-    plan = draw_plan(inputs, name.epoch, name.start, name.stop)
+    codec_name = recipe.shards.codec
     labels = inputs.source.labels[plan.sources]
     num = name.stop - name.start
     shard_keys = keys(name.epoch, name.start, name.stop)
     offsets, sizes = np.empty(num, np.int64), np.empty(num, np.int64)
     crcs = np.empty(num, np.uint32)
     sha256, tar_bytes = hashlib.sha256(), 0
-    chunk = max(1, _CHUNK_BYTES // (3 * recipe.transform.size**2))
+    done = 0
     with publish(root / name.tar, root / PARTIAL_NAME) as file:
-        for start in range(0, num, chunk):
-            rows = slice(start, min(start + chunk, num))
-            samples = render_plan(inputs, plan.rows(rows.start, rows.stop))
-            payloads = codec.encode(samples, quality)
+        for payloads in parts:
+            rows = slice(done, done + len(payloads))
+            done = rows.stop
             crcs[rows] = [zlib.crc32(payload) for payload in payloads]
             records = tar.pack(shard_keys[rows], codec_name, payloads, labels[rows])
             offsets[rows], sizes[rows] = records.offsets + tar_bytes, records.sizes
