@@ -15,7 +15,7 @@ from pipeline.inputs import open_inputs
 from pipeline.progress import human_bytes, human_seconds, plural
 from pipeline.recipe import Recipe
 from pipeline.reuse import build_shards, plan_jobs
-from pipeline.sampling import Inputs, draw_plan, render_plan
+from pipeline.sampling import Inputs, draw_plan, render_plan, samples_per_shard
 from pipeline.shards.layout import MAX_SHARDS
 from pipeline.worker import ShardContext
 
@@ -61,10 +61,10 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
     inputs = open_inputs(recipe, executor)
     shards = plan_shards(inputs)
     render_plan(inputs, draw_plan(inputs, 0, 0, 1))  # compile before the clock starts
-    largest, num_samples = shards[0].stop, len(inputs.source.labels)
+    largest, num_samples = samples_per_shard(recipe), len(inputs.source.labels)
     with tempfile.TemporaryDirectory(prefix="dreamshards-estimate-") as folder:
         length = min(largest, max(_NUM_SAMPLES, -(-num_samples // MAX_SHARDS)))
-        num, seconds, _ = _do_job(inputs, length, Path(folder, "first"))
+        _, seconds, _ = _do_job(inputs, length, Path(folder, "first"))
         # A whole job, or as much of one as takes two seconds: small ones would overstate the fsyncs.
         length = max(length, min(largest, int(length / seconds * _SECONDS)))
         num, seconds, size_bytes = _do_job(inputs, length, Path(folder, "second"))

@@ -4,9 +4,9 @@ A group cuts the dataset into parts as the order of its first epoch cuts it into
 decode the sources of a part once and render them for M epochs. Within each epoch the parts stand as shards
 in a fresh order, among those of equal length, and each shard's samples in a fresh order of their own.
 
-Each epoch still holds every source once, at random. What is given up: within a group, sources of one part
-always share a shard. With shards of thousands of samples, two sources of one part are no nearer to each other
-in a shard than chance has it, but a batch never mixes two parts, except where shards meet.
+Each epoch still holds every source once, at random, and any two of them share a shard as often as without
+reuse, one time in as many as there are shards. What is given up: those that do, do so in every epoch of the
+group, so the batches of these epochs are drawn afresh from the same parts, not from the whole dataset.
 """
 
 from __future__ import annotations
