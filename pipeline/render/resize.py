@@ -26,6 +26,7 @@ _ROWS = 16
 
 _ONE, _ROUND = float(1 << _PRECISION_BITS), np.int32(1 << (_PRECISION_BITS - 1))
 _SHIFT, _8, _16 = np.int32(_PRECISION_BITS), np.uint32(8), np.uint32(16)
+_1, _2 = np.uint64(1), np.uint64(2)
 
 
 @inlined
@@ -75,31 +76,35 @@ def _filter_rows(
     Sixteen rows at a time are turned into columns of a strip, each pixel's bytes in one word, so that what
     is done to one row is done to all in the same instructions.
     """
-    strip, filtered = np.zeros((width, _ROWS), np.uint32), np.empty((1, _ROWS), np.uint32)
+    strip, filtered = np.zeros(width * _ROWS, np.uint32), np.empty(_ROWS, np.uint32)
     lanes, values = strip.view(np.uint8), filtered.view(np.uint8)
     sums = np.empty(4 * _ROWS, np.int32)
+    flat, result = source.reshape(-1), out.reshape(-1)
     for first in range(0, len(out), _ROWS):
         num_rows = min(_ROWS, len(out) - first)
         for lane in range(num_rows):
-            row, place = source[top + first + lane], 3 * left
+            begin = (top + first + lane) * source.shape[1] + 3 * left
             for x in range(width):
-                low = np.uint32(row[place]) | np.uint32(np.uint32(row[place + 1]) << _8)
-                strip[x, lane] = low | np.uint32(np.uint32(row[place + 2]) << _16)
-                place += 3
+                place = np.uint64(begin + 3 * x)
+                low = np.uint32(flat[place]) | np.uint32(np.uint32(flat[place + _1]) << _8)
+                word = low | np.uint32(np.uint32(flat[place + _2]) << _16)
+                strip[np.uint64(x * _ROWS + lane)] = word
         for x in range(len(starts)):
             for i in range(4 * _ROWS):
                 sums[i] = _ROUND
             for tap in range(counts[x]):
-                weight, column = weights[x, tap], lanes[starts[x] + tap]
+                weight, begin = weights[x, tap], (starts[x] + tap) * 4 * _ROWS
                 for i in range(4 * _ROWS):
-                    sums[i] = np.int32(sums[i] + np.int32(weight * np.int32(column[i])))
+                    value = np.int32(lanes[np.uint64(begin + i)])
+                    sums[i] = np.int32(sums[i] + np.int32(weight * value))
             for i in range(4 * _ROWS):
-                values[0, i] = np.uint8(np.int32(sums[i] >> _SHIFT))
+                values[i] = np.uint8(np.int32(sums[i] >> _SHIFT))
             for lane in range(num_rows):
-                word = filtered[0, lane]
-                out[first + lane, 3 * x] = np.uint8(word)
-                out[first + lane, 3 * x + 1] = np.uint8(word >> _8)
-                out[first + lane, 3 * x + 2] = np.uint8(word >> _16)
+                word = filtered[lane]
+                place = np.uint64((first + lane) * out.shape[1] + 3 * x)
+                result[place] = np.uint8(word)
+                result[place + _1] = np.uint8(word >> _8)
+                result[place + _2] = np.uint8(word >> _16)
 
 
 @kernel
@@ -108,17 +113,19 @@ def _filter_columns(
 ) -> None:
     """Filter columns of `source`, uint8 [H, 3·W], from (top, left) on to `out`, uint8 [S, 3·w]."""
     num = out.shape[1]
-    sums = np.empty(num, np.int32)
+    sums, flat = np.empty(num, np.int32), source.reshape(-1)
     for y in range(len(starts)):
         for i in range(num):
             sums[i] = _ROUND
         for tap in range(counts[y]):
             weight = weights[y, tap]
-            row = source[top + starts[y] + tap, 3 * left : 3 * left + num]
+            begin = (top + starts[y] + tap) * source.shape[1] + 3 * left
             for i in range(num):
-                sums[i] = np.int32(sums[i] + np.int32(weight * np.int32(row[i])))
+                value = np.int32(flat[np.uint64(begin + i)])
+                sums[i] = np.int32(sums[i] + np.int32(weight * value))
+        row = out[y]
         for i in range(num):
-            out[y, i] = np.uint8(np.int32(sums[i] >> _SHIFT))
+            row[i] = np.uint8(np.int32(sums[i] >> _SHIFT))
 
 
 @kernel
