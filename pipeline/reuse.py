@@ -18,7 +18,14 @@ from pipeline.render.base import decoding_scales
 from pipeline.sampling import Inputs, Plan, draw_plan, render_plan, samples_per_shard
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.layout import ShardName, count_shards
-from pipeline.worker import ShardContext, ShardResult, build_shard, chunk_rows, commit_shard
+from pipeline.worker import (
+    Encoded,
+    ShardContext,
+    ShardResult,
+    build_shard,
+    chunk_rows,
+    commit_shard,
+)
 
 Job = tuple[ShardName, ...]
 
@@ -78,7 +85,7 @@ def _render_by_source(inputs: Inputs, plans: Sequence[Plan]) -> list[list[bytes]
     return [found[start : start + num] for start in range(0, len(found), num)]
 
 
-def _in_chunks(payloads: list[bytes], inputs: Inputs) -> Iterator[list[bytes]]:
+def _in_chunks(payloads: list[bytes], inputs: Inputs) -> Iterator[Encoded]:
     step = chunk_rows(inputs.recipe)
     for start in range(0, len(payloads), step):
-        yield payloads[start : start + step]
+        yield b"", payloads[start : start + step]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.plan.base import BasePlan
-from pipeline.render.jit import kernel
+from pipeline.render.jit import kernel, read_only
 from pipeline.render.resize import resize_box
 from pipeline.sources.images import FULL_SIZE, SCALES
 from pipeline.sources.source import ArraySource, Source
@@ -29,15 +29,25 @@ def _crop_batch(pictures: U8, indices: I64, tops: I32, lefts: I32, flips: Bool, 
     """Copy an S×S box of pictures[indices[i]] to out[i], zero where it leaves the picture, then mirror it."""
     height, width, size = pictures.shape[1], pictures.shape[2], out.shape[1]
     for i in range(len(indices)):
-        picture = pictures[indices[i]]
-        for row in range(size):
-            source_row = tops[i] + row
-            for column in range(size):
-                source_column = lefts[i] + (size - 1 - column if flips[i] else column)
-                inside = 0 <= source_row < height and 0 <= source_column < width
-                for channel in range(3):
-                    value = picture[source_row, source_column, channel] if inside else np.uint8(0)
-                    out[i, row, column, channel] = value
+        source, box = pictures[indices[i]].reshape(-1), out[i].reshape(-1)
+        top, left = tops[i], lefts[i]
+        first_row, last_row = max(0, -top), min(size, height - top)
+        first, last = max(0, -left), min(size, width - left)
+        if first > 0 or last < size or first_row > 0 or last_row < size:
+            box[:] = 0
+        num_bytes = 3 * (last - first)
+        for row in range(first_row, last_row):
+            start = 3 * ((top + row) * width + left + first)
+            if flips[i]:
+                end = 3 * (row * size + size - first) - 3
+                for j in range(0, num_bytes, 3):
+                    box[np.uint64(end - j)] = source[np.uint64(start + j)]
+                    box[np.uint64(end - j + 1)] = source[np.uint64(start + j + 1)]
+                    box[np.uint64(end - j + 2)] = source[np.uint64(start + j + 2)]
+            else:
+                begin = 3 * (row * size + first)
+                for j in range(num_bytes):
+                    box[np.uint64(begin + j)] = source[np.uint64(start + j)]
 
 
 def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
@@ -53,7 +63,9 @@ def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
     out = np.empty((len(indices), size, size, 3), np.uint8)
     resized = (plan.crop_h != size) | (plan.crop_w != size)
     if isinstance(source, ArraySource) and not resized.any():
-        _crop_batch(source.pixels, indices, plan.crop_y, plan.crop_x, plan.flip, out)
+        boxes = source.pixels, indices, plan.crop_y, plan.crop_x, plan.flip
+        arguments = [*map(read_only, boxes), out]
+        _crop_batch(*arguments)
         return out
     nought = np.zeros(1, np.int64)
     wanted = zip(indices.tolist(), decoding_scales(plan, size).tolist(), strict=True)
@@ -65,8 +77,9 @@ def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
             resize_box(pixels, _scaled_box(plan, i, scale), bool(plan.flip[i]), out[i])
         else:
             row = slice(i, i + 1)
-            boxes = plan.crop_y[row], plan.crop_x[row], plan.flip[row]
-            _crop_batch(pixels[None], nought, *boxes, out[row])
+            boxes = pixels[None], nought, plan.crop_y[row], plan.crop_x[row], plan.flip[row]
+            arguments = [*map(read_only, boxes), out[row]]
+            _crop_batch(*arguments)
     return out
 
 

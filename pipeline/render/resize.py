@@ -13,7 +13,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.render.jit import inlined, kernel
+from pipeline.render.jit import inlined, kernel, read_only
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
@@ -182,4 +182,4 @@ def resize_box(
     y, x = math.floor(top), math.floor(left)
     cut = math.ceil(bottom) - y, math.ceil(right) - x
     inner = float(top - y), float(left - x), float(bottom - y), float(right - x)
-    _resize(picture, y, x, *cut, inner, mirrored, out)
+    _resize(read_only(picture), y, x, *cut, inner, mirrored, out)
