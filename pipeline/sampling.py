@@ -71,7 +71,10 @@ class Plan(NamedTuple):
 
 
 def samples_per_shard(recipe: Recipe) -> int:
-    """Return the most samples of a shard: the recipe's own number, or what makes `TARGET_SHARD_BYTES`."""
+    """Return the most samples of a shard: the recipe's own number, or what makes `TARGET_SHARD_BYTES`.
+
+    With `reuse` orders depend on it: another rule is another format.
+    """
     if recipe.shards.samples_per_shard is not None:
         return recipe.shards.samples_per_shard
     each = record_bytes(recipe.shards.codec, recipe.transform.size)

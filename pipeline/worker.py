@@ -74,6 +74,9 @@ def commit_shard(
     Args:
         parts: the encoded samples, some at a time, in the order of `plan`.
         begun: when the work on this shard began, by `time.perf_counter`.
+
+    Raises:
+        DreamshardsError: the shard cannot be written, or what `parts` raises.
     """
     inputs, root = context.inputs, context.root
     with (

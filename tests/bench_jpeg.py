@@ -197,7 +197,7 @@ def scales(rounds: int) -> dict[int, tuple[float, float, float]]:
             decode_scaled(large, "x", scale)
             times.append((time.perf_counter() - begun) * 1e3)
         for turn in range(100):
-            side = int(rng.integers(120, 428))
+            side = int(rng.integers(300, 428))
             size = int(side * scale / FULL_SIZE / rng.uniform(2, 3))
             top, left = int(rng.integers(0, 428 - side)), int(rng.integers(0, 641 - side))
             whole, scaled = (np.empty((size, size, 3), np.uint8) for _ in range(2))

@@ -193,9 +193,7 @@ def test_a_build_cut_off_within_a_job_goes_on(recipe, root, tmp_path, monkeypatc
         patch.setattr(pipeline.reuse, "commit_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build(recipe, tmp_path / "r", InlineExecutor())
-    committed = {path.name for path in (tmp_path / "r").glob("epoch-*/shard-*.parquet")}
     assert len(list((tmp_path / "r").glob("epoch-*/shard-*.parquet"))) == 5
-    assert committed
     report = build(recipe, tmp_path / "r", InlineExecutor())
     assert (report.num_built, report.num_found) == (15, 5)
     assert tree(tmp_path / "r") == tree(root)

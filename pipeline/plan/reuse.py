@@ -20,8 +20,8 @@ from pipeline.shards.layout import shard_edges
 I64 = npt.NDArray[np.int64]
 
 _PARTS, _WITHIN = 1, 3
-"""Blocks of an epoch's order stream, of which 0 is the order without reuse: from `_PARTS` one for each length
-of shard, at most two; from `_WITHIN` one for each shard. Part of the format."""
+"""Blocks of an epoch's order stream, of which 0 is the order without reuse: from `_PARTS` on one for each
+length of shard, at most two; from `_WITHIN` on one for each shard. Part of the format."""
 
 
 def first_of_group(epoch: int, reuse: int) -> int:

@@ -194,14 +194,12 @@ def _decode_jpeg(image: Image.Image, data: bytes, scale: int) -> Scaled | None:
     """Decode the plain JPEG that Pillow opened as `image`; None where only Pillow's answer will do."""
     if _orientation(image) in _UPRIGHT:
         return None
-    sides: dict[str, int] = {}
-    if max(image.size) < FULL_SIZE:
-        scale = (
-            FULL_SIZE  # so small that several scales give one shape, by which simplejpeg is asked
-        )
+    if (
+        max(image.size) < FULL_SIZE
+    ):  # several scales give one shape, and simplejpeg is asked by shape
+        scale = FULL_SIZE
     width, height = (-(-side * scale // FULL_SIZE) for side in image.size)
-    if scale != FULL_SIZE:
-        sides = {"min_height": height, "min_width": width}
+    sides = {"min_height": height, "min_width": width} if scale != FULL_SIZE else {}
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **sides)
     except ValueError:  # damaged, or of a kind of its own: Pillow decides what becomes of it
