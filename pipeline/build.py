@@ -22,7 +22,8 @@ from pipeline.progress import ShardProgress, human_bytes
 from pipeline.publish import fsync_folder, storage_error
 from pipeline.recipe import Recipe
 from pipeline.render.jit import is_compiled
-from pipeline.sampling import Inputs
+from pipeline.reuse import build_shards, plan_jobs
+from pipeline.sampling import Inputs, samples_per_shard
 from pipeline.shards.codecs import record_bytes
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import (
@@ -30,12 +31,11 @@ from pipeline.shards.layout import (
     FORMAT_VERSION,
     PARTIAL_NAME,
     RECIPE_NAME,
-    TARGET_SHARD_BYTES,
     ShardName,
     epoch_folder,
     shards_of_epoch,
 )
-from pipeline.worker import ShardContext, build_shard, kernel_set, warm_up
+from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_set, warm_up
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,10 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
 def plan_shards(inputs: Inputs) -> list[ShardName]:
     """Return every shard of a build, in order."""
     recipe, num_samples = inputs.recipe, len(inputs.source.labels)
-    per_shard = recipe.shards.samples_per_shard
-    if per_shard is None:
-        each = record_bytes(recipe.shards.codec, recipe.transform.size)
-        per_shard = max(1, TARGET_SHARD_BYTES // each)
     return [
         shard
         for epoch in range(recipe.epochs)
-        for shard in shards_of_epoch(epoch, num_samples, per_shard)
+        for shard in shards_of_epoch(epoch, num_samples, samples_per_shard(recipe))
     ]
 
 
@@ -247,10 +243,20 @@ def _run(
     begun = time.perf_counter()
     num_samples = sum(name.stop - name.start for name in missing)
     with ShardProgress(num_shards, num_samples, num_shards - len(missing)) as progress:
-        for result in executor.map(build_shard, context, missing):
+        for result in _results(context, missing, executor):
             work.num_built += 1
             work.num_samples += result.name.stop - result.name.start
             work.peak_memory_bytes = max(work.peak_memory_bytes, result.peak_memory_bytes)
             progress.advance(result.name.stop - result.name.start, result.tar_bytes)
     work.seconds = time.perf_counter() - begun
     return work
+
+
+def _results(
+    context: ShardContext, missing: list[ShardName], executor: Executor
+) -> Iterator[ShardResult]:
+    if context.inputs.recipe.reuse == 1:
+        yield from executor.map(build_shard, context, missing)
+        return
+    for results in executor.map(build_shards, context, plan_jobs(context.inputs, missing)):
+        yield from results

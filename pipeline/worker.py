@@ -6,7 +6,7 @@ import hashlib
 import io
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,8 @@ from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, write_manifest
 
 U8 = npt.NDArray[np.uint8]
+Encoded = tuple[bytes, U8 | Sequence[bytes]]
+"""Some samples: what begins every payload, and the rest of each, uint8 [n, size] or n byte strings."""
 
 _CHUNK_BYTES, _MIN_CHUNK = 1 << 19, 16
 """Pixels rendered at a time, and fewest samples: small enough for the cache of a core."""
@@ -60,13 +62,29 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
         DreamshardsError: the shard cannot be written, or a source picture cannot be read.
     """
     begun = time.perf_counter()
+    plan = draw_plan(context.inputs, name.epoch, name.start, name.stop)
+    return commit_shard(context, name, plan, _rendered(context.inputs, plan), begun)
+
+
+def commit_shard(
+    context: ShardContext, name: ShardName, plan: Plan, parts: Iterable[Encoded], begun: float
+) -> ShardResult:
+    """Pack a shard's samples and commit it: the tar first, its manifest after.
+
+    Args:
+        parts: the encoded samples, some at a time, in the order of `plan`.
+        begun: when the work on this shard began, by `time.perf_counter`.
+
+    Raises:
+        DreamshardsError: the shard cannot be written, or what `parts` raises.
+    """
     inputs, root = context.inputs, context.root
-    plan = draw_plan(inputs, name.epoch, name.start, name.stop)
     with (
         publish(root / name.tar, root / PARTIAL_NAME) as file,
         written_behind(file) as send,
     ):
-        places, digest = _write_tar(inputs, name, plan, file, send)
+        labels = inputs.source.labels[plan.sources]
+        places, digest = _write_tar(inputs.recipe.shards.codec, name, labels, parts, file, send)
         send()  # it reaches the disk while the manifest is made
         tar_bytes = file.tell()
         num_samples = name.stop - name.start
@@ -98,21 +116,37 @@ def kernel_set(recipe: Recipe) -> str:
     return "-".join((*kinds, recipe.shards.codec))
 
 
+def chunk_rows(recipe: Recipe) -> int:
+    """Return how many samples are rendered at a time."""
+    return max(_MIN_CHUNK, _CHUNK_BYTES // (3 * recipe.transform.size**2))
+
+
+def _rendered(inputs: Inputs, plan: Plan) -> Iterator[Encoded]:
+    """Render a plan and encode its samples, some at a time."""
+    chunk = chunk_rows(inputs.recipe)
+    for start in range(0, len(plan.sources), chunk):
+        samples = render_plan(inputs, plan.rows(start, start + chunk))
+        yield _encode(samples, inputs.recipe.shards)
+
+
 def _write_tar(
-    inputs: Inputs, name: ShardName, plan: Plan, file: BinaryIO, send: Callable[[], None]
+    codec: str,
+    name: ShardName,
+    labels: npt.NDArray[np.int32],
+    parts: Iterable[Encoded],
+    file: BinaryIO,
+    send: Callable[[], None],
 ) -> tuple[list[pa.Array], str]:
     """Write a tar's content; return the manifest's place columns, and the content's SHA-256."""
-    codec = inputs.recipe.shards.codec
-    labels, num = inputs.source.labels[plan.sources], name.stop - name.start
+    num = name.stop - name.start
     shard_keys = keys(name.epoch, name.start, name.stop)
     offsets, sizes = np.empty(num, np.int64), np.empty(num, np.int64)
     crcs = np.empty(num, np.uint32)
     sha256, num_bytes, num_sent = hashlib.sha256(), 0, 0
-    chunk = max(_MIN_CHUNK, _CHUNK_BYTES // (3 * inputs.recipe.transform.size**2))
-    for start in range(0, num, chunk):
-        rows = slice(start, min(start + chunk, num))
-        samples = render_plan(inputs, plan.rows(rows.start, rows.stop))
-        prefix, payloads = _encode(samples, inputs.recipe.shards)
+    done = 0
+    for prefix, payloads in parts:
+        rows = slice(done, done + len(payloads))
+        done = rows.stop
         before = crc32(prefix)
         crcs[rows] = [crc32(payload, before) for payload in payloads]
         records = tar.pack(shard_keys[rows], codec, payloads, labels[rows], prefix)
@@ -136,7 +170,7 @@ def _write_tar(
     return places, sha256.hexdigest()
 
 
-def _encode(samples: U8, config: ShardsConfig) -> tuple[bytes, U8 | Sequence[bytes]]:
+def _encode(samples: U8, config: ShardsConfig) -> Encoded:
     """Return what begins every payload, and the rest of each."""
     codec = CODECS[config.codec]
     if codec.prefix:
