@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import PIL
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import DreamshardsError

@@ -20,7 +20,7 @@ class Normalize(torch.nn.Module):
 
     Clips [B, T, H, W, 3] become [B, 3, T, H, W]. Pixels cross to the device as bytes, to a GPU from pinned
     memory and without waiting, and are computed there in float32 before they take `dtype`. It has no
-    parameters and saves nothing. The usual constants are `CIFAR`, `IMAGENET` and `KINETICS`: `Normalize(*CIFAR)`.
+    parameters and saves nothing. The usual constants are here too, as in `Normalize(*CIFAR)`.
 
     Args:
         mean: one number a channel, of pixels in [0, 1].
