@@ -7,6 +7,8 @@ in a fresh order, among those of equal length, and each shard's samples in a fre
 Each epoch still holds every source once, at random, and any two of them share a shard as often as without
 reuse, one time in as many as there are shards. What is given up: those that do, do so in every epoch of the
 group, so the batches of these epochs are drawn afresh from the same parts, not from the whole dataset.
+What is gained on photographs of 500×375 px at 224 px: 1.3 times the samples a second with M = 2, 1.5 times
+with 4 (`tests/bench_jpeg.py`).
 """
 
 from __future__ import annotations
