@@ -71,16 +71,27 @@ def resample(
     flat = out.reshape(-1)
     stride = width + 2
     _pack(image, packed)
+    along_rows, along_columns = (
+        d == 0.0 and e == 1.0 and f == 0.0,
+        a == 1.0 and b == 0.0 and c == 0.0,
+    )
     for row in range(height):
         x0, y0 = b * (row + 0.5), e * (row + 0.5)
         _locate(a, x0, c, d, y0, f, height, places, across, down)
         _gather(packed, 0, places, upper0)
-        _gather(packed, 1, places, upper1)
-        _gather(packed, stride, places, lower0)
-        _gather(packed, stride + 1, places, lower1)
-        _blend(upper0, upper1, lower0, lower1, np.uint32(0), across, down, red)
-        _blend(upper0, upper1, lower0, lower1, np.uint32(8), across, down, green)
-        _blend(upper0, upper1, lower0, lower1, np.uint32(16), across, down, blue)
+        if along_rows:  # a shear moves along one axis; the weights of the other are 0
+            _gather(packed, 1, places, upper1)
+            _blend_two(upper0, upper1, across, red, green, blue)
+        elif along_columns:
+            _gather(packed, stride, places, lower0)
+            _blend_two(upper0, lower0, down, red, green, blue)
+        else:
+            _gather(packed, 1, places, upper1)
+            _gather(packed, stride, places, lower0)
+            _gather(packed, stride + 1, places, lower1)
+            _blend(upper0, upper1, lower0, lower1, np.uint32(0), across, down, red)
+            _blend(upper0, upper1, lower0, lower1, np.uint32(8), across, down, green)
+            _blend(upper0, upper1, lower0, lower1, np.uint32(16), across, down, blue)
         start = 3 * width * row
         for column in range(width):
             flat[np.uint64(start + 3 * column)] = red[column]
@@ -164,6 +175,23 @@ def _blend(
         value1 = np.int32((lower1[column] >> shift) & mask)
         lower = float(value0) + float(np.int32(value1 - value0)) * across[column]
         out[column] = np.int32(upper + (lower - upper) * down[column])
+
+
+@kernel
+def _blend_two(first: U32, second: U32, weights: F64, red: I32, green: I32, blue: I32) -> None:
+    """Interpolate a row between two neighbours."""
+    mask = np.uint32(255)
+    for column in range(red.size):
+        weight = weights[column]
+        pixel0, pixel1 = first[column], second[column]
+        value0, value1 = np.int32(pixel0 & mask), np.int32(pixel1 & mask)
+        red[column] = np.int32(float(value0) + float(np.int32(value1 - value0)) * weight)
+        value0 = np.int32((pixel0 >> np.uint32(8)) & mask)
+        value1 = np.int32((pixel1 >> np.uint32(8)) & mask)
+        green[column] = np.int32(float(value0) + float(np.int32(value1 - value0)) * weight)
+        value0 = np.int32((pixel0 >> np.uint32(16)) & mask)
+        value1 = np.int32((pixel1 >> np.uint32(16)) & mask)
+        blue[column] = np.int32(float(value0) + float(np.int32(value1 - value0)) * weight)
 
 
 @kernel

@@ -40,8 +40,10 @@ _E1, _E2, _E3, _E4, _E5 = (
 )
 _SQRT_HALF_BITS = np.int32(0x3F3504F3)
 _23, _24, _127 = np.int32(23), np.int32(24), np.int32(127)
-_ROUNDER = np.float32(1.5 * 2**23)
+_ROUNDER = 1.5 * 2**23
 """Added and taken away again, it rounds a float32 to the nearest whole number."""
+_UP, _UP_SCALE = np.float32(_ROUNDER + 64), np.float32(2.0**-64)
+_DOWN, _DOWN_SCALE = np.float32(_ROUNDER - 64), np.float32(2.0**64)
 
 
 @inlined
@@ -65,14 +67,13 @@ def power(value: np.float32, exponent: np.float32) -> np.float32:
     t = exponent * (np.float32(np.int32(whole - _24)) + s * (_L1 + s2 * (_L3 + s2 * _L5)))
     t = t if t > _MIN_EXPONENT else _MIN_EXPONENT
     t = t if t < _MAX_EXPONENT else _MAX_EXPONENT
-    n = (t + _ROUNDER) - _ROUNDER
-    f = t - n
-    series = _1 + f * (_E1 + f * (_E2 + f * (_E3 + f * (_E4 + f * _E5))))
-    # 2^n in two factors, so that a subnormal result is rounded once
-    half = np.int32(np.int32(n) >> np.int32(1))
-    rest = np.int32(np.int32(n) - half)
-    scaled = series * np.int32(np.int32(half + _127) << _23).view(np.float32)
-    scaled = scaled * np.int32(np.int32(rest + _127) << _23).view(np.float32)
+    # 2^t is made as 2^(t ± 64) · 2^∓64, so that no exponent overflows and a subnormal result is rounded once
+    bias, scale = (_UP, _UP_SCALE) if exponent >= _0 else (_DOWN, _DOWN_SCALE)
+    rounded = np.float32(t + bias)  # its lowest bits hold t ± 64 as a whole number
+    f = t - (rounded - bias)
+    series = np.float32(_1 + f * (_E1 + f * (_E2 + f * (_E3 + f * (_E4 + f * _E5)))))
+    raised = np.int32(series.view(np.int32) + np.int32(rounded.view(np.int32) << _23))
+    scaled = raised.view(np.float32) * scale
     return scaled if value > _0 else (_1 if exponent == _0 else _0)
 
 
