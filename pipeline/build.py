@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ from pipeline.inputs import open_inputs
 from pipeline.progress import ShardProgress, human_bytes
 from pipeline.publish import fsync_folder, storage_error
 from pipeline.recipe import Recipe
-from pipeline.sampling import Inputs, draw_plan, render_plan
+from pipeline.render.jit import is_compiled
+from pipeline.reuse import build_shards, plan_jobs
+from pipeline.sampling import Inputs, samples_per_shard
 from pipeline.shards.codecs import record_bytes
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import (
@@ -28,12 +31,11 @@ from pipeline.shards.layout import (
     FORMAT_VERSION,
     PARTIAL_NAME,
     RECIPE_NAME,
-    TARGET_SHARD_BYTES,
     ShardName,
     epoch_folder,
     shards_of_epoch,
 )
-from pipeline.worker import ShardContext, build_shard
+from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_set, warm_up
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class BuildReport:
         num_samples: samples made now.
         seconds: wall time of making them, from the first job to the last.
         start_up_seconds: time before that, to start workers and to load or compile the kernels.
+        kernel_seconds: the share of it in which this process did the latter, before the workers.
         peak_memory_bytes: the largest resident size of a worker, shared memory included.
     """
 
@@ -55,6 +58,7 @@ class BuildReport:
     num_samples: int
     seconds: float
     start_up_seconds: float
+    kernel_seconds: float
     peak_memory_bytes: int
 
 
@@ -67,7 +71,7 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
     check_root(root, recipe)
     inputs = open_inputs(recipe, executor)
     identity = inputs_identity(inputs)
-    start_up = _start(root, inputs, executor)
+    start_up, kernels = _start(root, inputs, executor)
     with _claimed(root):
         dataset = _settle_identity(root, recipe, identity)
         wanted = plan_shards(inputs)
@@ -85,6 +89,7 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
         num_samples=work.num_samples,
         seconds=work.seconds,
         start_up_seconds=start_up,
+        kernel_seconds=kernels,
         peak_memory_bytes=work.peak_memory_bytes,
     )
 
@@ -92,14 +97,10 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
 def plan_shards(inputs: Inputs) -> list[ShardName]:
     """Return every shard of a build, in order."""
     recipe, num_samples = inputs.recipe, len(inputs.source.labels)
-    per_shard = recipe.shards.samples_per_shard
-    if per_shard is None:
-        each = record_bytes(recipe.shards.codec, recipe.transform.size)
-        per_shard = max(1, TARGET_SHARD_BYTES // each)
     return [
         shard
         for epoch in range(recipe.epochs)
-        for shard in shards_of_epoch(epoch, num_samples, per_shard)
+        for shard in shards_of_epoch(epoch, num_samples, samples_per_shard(recipe))
     ]
 
 
@@ -215,23 +216,22 @@ class _Work:
     peak_memory_bytes: int = 0
 
 
-def _start(root: Path, inputs: Inputs, executor: Executor) -> float:
-    """Start the workers and have each load the kernels; return the seconds it took.
+def _start(root: Path, inputs: Inputs, executor: Executor) -> tuple[float, float]:
+    """Start the workers, each with its kernels; return the seconds it took, and those for kernels here.
 
     This process comes first, so that on one machine nobody else compiles.
     """
     if (root / DATASET_NAME).exists():
-        return 0.0
+        return 0.0, 0.0
     begun = time.perf_counter()
-    _render_one(inputs, 0)
+    if not is_compiled(kernel_set(inputs.recipe)):
+        print("compiling the pixel kernels, once for this machine", file=sys.stderr, flush=True)
+    warm_up(inputs)
+    kernels = time.perf_counter() - begun
     executor.start()
-    for _ in executor.map(_render_one, inputs, range(executor.num_workers)):
+    for _ in executor.map(warm_up, inputs, range(executor.num_workers)):
         pass
-    return time.perf_counter() - begun
-
-
-def _render_one(inputs: Inputs, job: int) -> None:
-    render_plan(inputs, draw_plan(inputs, 0, 0, 1))
+    return time.perf_counter() - begun, kernels
 
 
 def _run(
@@ -243,10 +243,20 @@ def _run(
     begun = time.perf_counter()
     num_samples = sum(name.stop - name.start for name in missing)
     with ShardProgress(num_shards, num_samples, num_shards - len(missing)) as progress:
-        for result in executor.map(build_shard, context, missing):
+        for result in _results(context, missing, executor):
             work.num_built += 1
             work.num_samples += result.name.stop - result.name.start
             work.peak_memory_bytes = max(work.peak_memory_bytes, result.peak_memory_bytes)
             progress.advance(result.name.stop - result.name.start, result.tar_bytes)
     work.seconds = time.perf_counter() - begun
     return work
+
+
+def _results(
+    context: ShardContext, missing: list[ShardName], executor: Executor
+) -> Iterator[ShardResult]:
+    if context.inputs.recipe.reuse == 1:
+        yield from executor.map(build_shard, context, missing)
+        return
+    for results in executor.map(build_shards, context, plan_jobs(context.inputs, missing)):
+        yield from results

@@ -224,10 +224,11 @@ def _print_build(report: BuildReport, root: Path) -> int:
     )
     print(f"digest {dataset['digest']}")
     if report.num_built:
+        start_up, kernels = map(human_seconds, (report.start_up_seconds, report.kernel_seconds))
         print(
             f"made {report.num_samples:,} samples in {human_seconds(report.seconds)} "
-            f"({report.num_samples / report.seconds:,.0f}/s) after {human_seconds(report.start_up_seconds)} "
-            f"of start-up; {plural(report.num_found, 'shard')} found; "
+            f"({report.num_samples / report.seconds:,.0f}/s) after {start_up} of start-up "
+            f"({kernels} for kernels); {plural(report.num_found, 'shard')} found; "
             f"peak memory of a worker {human_bytes(report.peak_memory_bytes)}"
         )
     else:

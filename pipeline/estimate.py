@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +14,10 @@ from pipeline.identity import inputs_identity, recipe_hash
 from pipeline.inputs import open_inputs
 from pipeline.progress import human_bytes, human_seconds, plural
 from pipeline.recipe import Recipe
-from pipeline.sampling import draw_plan, render_plan
-from pipeline.shards.layout import ShardName
-from pipeline.worker import ShardContext, build_shard
+from pipeline.reuse import build_shards, plan_jobs
+from pipeline.sampling import Inputs, draw_plan, render_plan, samples_per_shard
+from pipeline.shards.layout import MAX_SHARDS
+from pipeline.worker import ShardContext
 
 _NUM_SAMPLES = 256
 _SECONDS = 2.0
@@ -29,6 +31,7 @@ class Estimate(NamedTuple):
         samples_per_second: of one core.
         bytes_per_sample: of tar and manifest.
         num_samples, num_shards: of the build.
+        num_jobs: what is shared out among workers; each makes a shard, or `reuse` of them.
     """
 
     num_measured: int
@@ -36,6 +39,7 @@ class Estimate(NamedTuple):
     bytes_per_sample: float
     num_samples: int
     num_shards: int
+    num_jobs: int
 
     @property
     def core_seconds(self) -> float:
@@ -43,9 +47,9 @@ class Estimate(NamedTuple):
         return self.num_samples / self.samples_per_second
 
     def wall_seconds(self, num_workers: int) -> float:
-        """Time of the build on `num_workers` cores: the most shards any of them gets."""
-        rounds = -(-self.num_shards // num_workers)
-        return self.core_seconds * rounds / self.num_shards
+        """Time of the build on `num_workers` cores: the most jobs any of them gets."""
+        rounds = -(-self.num_jobs // num_workers)
+        return self.core_seconds * rounds / self.num_jobs
 
 
 def measure(recipe: Recipe, executor: Executor) -> Estimate:
@@ -57,17 +61,37 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
     inputs = open_inputs(recipe, executor)
     shards = plan_shards(inputs)
     render_plan(inputs, draw_plan(inputs, 0, 0, 1))  # compile before the clock starts
+    largest, num_samples = samples_per_shard(recipe), len(inputs.source.labels)
     with tempfile.TemporaryDirectory(prefix="dreamshards-estimate-") as folder:
-        context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), Path(folder))
-        num = min(_NUM_SAMPLES, shards[0].stop)
-        first = build_shard(context, ShardName(0, 0, 0, num))
-        # A whole shard, or as much of one as takes two seconds: small ones would overstate the fsyncs.
-        num = max(num, min(shards[0].stop, int(num / first.seconds * _SECONDS)))
-        name = ShardName(0, 1, 0, num)
-        result = build_shard(context, name)
-        size_bytes = result.tar_bytes + (Path(folder) / name.manifest).stat().st_size
-    num_samples = recipe.epochs * len(inputs.source.labels)
-    return Estimate(num, num / result.seconds, size_bytes / num, num_samples, len(shards))
+        length = min(largest, max(_NUM_SAMPLES, -(-num_samples // MAX_SHARDS)))
+        _, seconds, _ = _do_job(inputs, length, Path(folder, "first"))
+        # A whole job, or as much of one as takes two seconds: small ones would overstate the fsyncs.
+        length = max(length, min(largest, int(length / seconds * _SECONDS)))
+        num, seconds, size_bytes = _do_job(inputs, length, Path(folder, "second"))
+    return Estimate(
+        num,
+        num / seconds,
+        size_bytes / num,
+        recipe.epochs * num_samples,
+        len(shards),
+        len(plan_jobs(inputs, shards)),
+    )
+
+
+def _do_job(inputs: Inputs, length: int, root: Path) -> tuple[int, float, int]:
+    """Do the first job of a build with shards of at most `length`; return its samples, seconds and bytes."""
+    recipe = inputs.recipe
+    shards = recipe.shards.model_copy(update={"samples_per_shard": length})
+    trial = recipe.model_copy(update={"shards": shards, "epochs": recipe.reuse})
+    inputs = inputs._replace(recipe=trial)
+    job = plan_jobs(inputs, plan_shards(inputs))[0]
+    begun = time.perf_counter()
+    results = build_shards(ShardContext(inputs, recipe_hash(inputs_identity(inputs)), root), job)
+    seconds = time.perf_counter() - begun
+    size_bytes = sum(
+        result.tar_bytes + (root / result.name.manifest).stat().st_size for result in results
+    )
+    return sum(name.stop - name.start for name in job), seconds, size_bytes
 
 
 def estimate(recipe: Recipe, executor: Executor, num_workers: int) -> list[str]:

@@ -26,7 +26,7 @@ from pipeline.shards.layout import (
 )
 from pipeline.shards.manifest import read_rows, read_summary, write_epoch_manifest
 
-_PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray")
+_PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray", "simplejpeg")
 
 
 def finish(root: Path, inputs: Inputs, identity: dict[str, Any], wanted: list[ShardName]) -> Json:

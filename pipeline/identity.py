@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import PIL
-
 from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
 from pipeline.shards.dataset import canonical
 from pipeline.shards.layout import FORMAT_VERSION
+from pipeline.sources.images import decoder_versions
 
 _PLACES = {"name", "source.path", "source.download", "source.on_unreadable"}
 _PLACES |= {"mixing_set.path", "mixing_set.on_unreadable"}
@@ -19,7 +18,7 @@ _PLACES |= {"mixing_set.path", "mixing_set.on_unreadable"}
 
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's fields that decide bytes, flat, with dotted names."""
-    flat = {"format_version": FORMAT_VERSION, "pillow": PIL.__version__}
+    flat = {"format_version": FORMAT_VERSION, **decoder_versions()}
     flat |= _flatten(recipe.model_dump(mode="json"), "")
     return {name: value for name, value in flat.items() if name not in _PLACES}
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -51,6 +52,24 @@ def publish(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def written_behind(file: BinaryIO) -> Iterator[Callable[[], None]]:
+    """Yield a function that starts sending what `file` holds so far to the disk, and returns at once.
+
+    What it meets there is raised at the end of the block, which waits for all of it.
+    """
+    pending: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as disk:
+
+        def send() -> None:
+            file.flush()
+            pending.append(disk.submit(os.fsync, file.fileno()))
+
+        yield send
+        for sent in pending:
+            sent.result()
 
 
 def publish_bytes(path: Path, content: bytes, scratch: Path | None = None) -> None:

@@ -140,7 +140,10 @@ class ShardsConfig(Section):
 
 
 class Recipe(Section):
-    """Everything that decides the bytes of a dataset, and where its inputs lie."""
+    """Everything that decides the bytes of a dataset, and where its inputs lie.
+
+    `reuse` is how many epochs are rendered from one decode of a source picture (`pipeline.plan.reuse`).
+    """
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
@@ -148,6 +151,7 @@ class Recipe(Section):
     )
     seed: int = Field(0, ge=0, lt=2**64)
     epochs: int = Field(4, ge=1, le=10_000)
+    reuse: int = Field(1, ge=1, le=10_000)
     source: SourceConfig
     transform: TransformConfig
     augmentation: AugmentationConfig
@@ -161,6 +165,7 @@ class Recipe(Section):
             raise ValueError(
                 f"shards.quality does nothing for the lossless codec {codec!r}; remove it"
             )
+        self._check_reuse()
         if self.augmentation.family == "clean":
             return self
         if self.mixing_set is None:
@@ -174,6 +179,18 @@ class Recipe(Section):
                 f"{self.transform.size}; allowed: {self.transform.size} or more"
             )
         return self
+
+    def _check_reuse(self) -> None:
+        if self.reuse > self.epochs:
+            raise ValueError(
+                f"reuse = {self.reuse} is more than epochs = {self.epochs}; "
+                f"allowed: 1 to {self.epochs}"
+            )
+        if self.reuse > 1 and self.source.kind != "image-folder":
+            raise ValueError(
+                f"reuse = {self.reuse} does nothing for source.kind = {self.source.kind!r}, which is "
+                "held in memory and never decoded; remove it"
+            )
 
     def _codec(self) -> str:
         if self.shards.codec != "auto":

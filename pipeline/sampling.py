@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,11 @@ from pipeline.families import FAMILIES, FamilyPlan
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan.base import BasePlan, draw_base
 from pipeline.plan.order import source_indices
+from pipeline.plan.reuse import reused_indices
 from pipeline.recipe import Recipe
 from pipeline.render.base import render_bases
+from pipeline.shards.codecs import record_bytes
+from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
 from pipeline.sources.source import Source
 
 U8 = npt.NDArray[np.uint8]
@@ -43,17 +47,54 @@ class Plan(NamedTuple):
 
     def rows(self, start: int, stop: int) -> Plan:
         """Return the plan of rows [start, stop)."""
-        augmentation = self.augmentation
+        return Plan._of([self], lambda column: column[0][start:stop])
+
+    def take(self, rows: I64) -> Plan:
+        """Return the plan of some rows, in the order of `rows`."""
+        return Plan._of([self], lambda column: column[0][rows])
+
+    @staticmethod
+    def joined(plans: Sequence[Plan]) -> Plan:
+        """Return one or more plans of one recipe, one after another."""
+        return Plan._of(plans, np.concatenate)
+
+    @staticmethod
+    def _of(plans: Sequence[Plan], make: Callable[[list[Any]], Any]) -> Plan:
+        """Make each column of a plan from those of `plans`."""
+        augmentation, base = plans[0].augmentation, plans[0].base
         if augmentation:
-            augmentation = type(augmentation)(*(column[start:stop] for column in augmentation))
-        base = BasePlan(*(column[start:stop] for column in self.base))  # type: ignore[arg-type]
-        return Plan(self.sources[start:stop], base, augmentation)
+            columns = zip(*(plan.augmentation for plan in plans), strict=True)
+            augmentation = type(augmentation)(*(make(list(column)) for column in columns))
+        columns = zip(*(plan.base for plan in plans), strict=True)
+        base = BasePlan(*(make(list(column)) for column in columns))
+        return Plan(make([plan.sources for plan in plans]), base, augmentation)
+
+
+def samples_per_shard(recipe: Recipe) -> int:
+    """Return the most samples of a shard: the recipe's own number, or what makes `TARGET_SHARD_BYTES`.
+
+    With `reuse` orders depend on it: another rule is another format.
+    """
+    if recipe.shards.samples_per_shard is not None:
+        return recipe.shards.samples_per_shard
+    each = record_bytes(recipe.shards.codec, recipe.transform.size)
+    return max(1, TARGET_SHARD_BYTES // each)
+
+
+def source_order(recipe: Recipe, num_samples: int, epoch: int, start: int, stop: int) -> I64:
+    """Return the source index of each position in [start, stop) of an epoch, int64."""
+    if recipe.reuse == 1:
+        return source_indices(recipe.seed, epoch, num_samples, start, stop)
+    num_shards = count_shards(num_samples, samples_per_shard(recipe))
+    return reused_indices(
+        recipe.seed, epoch, num_samples, start, stop, reuse=recipe.reuse, num_shards=num_shards
+    )
 
 
 def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
     """Draw every decision for positions [start, stop) of an epoch."""
     recipe, source = inputs.recipe, inputs.source
-    sources = source_indices(recipe.seed, epoch, len(source.labels), start, stop)
+    sources = source_order(recipe, len(source.labels), epoch, start, stop)
     base = draw_base(
         recipe.transform,
         source.heights[sources],

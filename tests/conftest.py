@@ -45,6 +45,14 @@ def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def codec_roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return finished roots by codec, 2 epochs × 3 shards of 8 samples; read them, never change them."""
+    from tests.stream_helpers import build_codecs
+
+    return build_codecs(tmp_path_factory.mktemp("codecs"))
+
+
+@pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """Start one two-CPU Ray cluster for the session and return its address."""
     import ray

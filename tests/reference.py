@@ -180,6 +180,21 @@ def published_sample(
         base = ImageOps.mirror(base)
     base = _random_crop(rng, ImageOps.expand(base, 4), size)
     picture = mixing[rng.randint(0, len(mixing))]
+    return published_mix(rng, base, picture, k=k, beta=beta, severity=severity, ops=ops)
+
+
+def published_mix(
+    rng: np.random.RandomState,
+    base: Image.Image,
+    picture: Image.Image | Path,
+    *,
+    k: int,
+    beta: float,
+    severity: float,
+    ops: Sequence[str],
+) -> torch.Tensor:
+    """Return `base`, S×S and ready, mixed the published way with itself and one mixing picture."""
+    size = base.size[0]
     picture = _random_crop(rng, _resized(picture, RESIZED.get(size, size * 9 // 8)), size)
 
     def drawn_augment() -> torch.Tensor:

@@ -7,11 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
@@ -225,25 +223,6 @@ def test_a_race_without_our_readers_still_measures_the_peers(work, monkeypatch):
 
 
 def test_our_streams_race_beside_the_peers(work, monkeypatch):
-    """Stands in for our readers, so that each of the sides is opened, checked and timed."""
-    images, labels = (np.load(work / "npy/input" / f"{name}.npy") for name in ("images", "labels"))
-
-    class Dataset(torch.utils.data.Dataset):
-        def __init__(self, root: Path, epoch: int = 0) -> None:
-            assert (root / "dataset.json").exists()
-
-        def __len__(self) -> int:
-            return len(labels)
-
-        def __getitems__(self, indices: list[int]):
-            return [(images[index], int(labels[index])) for index in indices]
-
-    def ordered(root: Path, batch_size: int):
-        return torch.utils.data.DataLoader(Dataset(root), batch_size)
-
-    ours = ModuleType("pipeline.stream")
-    ours.ShardDataset, ours.ShardStream = Dataset, ordered  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pipeline.stream", ours)
     monkeypatch.setattr(stream, "SECONDS", 0.01)
     for race in stream.RAW:
         only = race._replace(targets={"numpy.take": 0.6, "FFCV": 1})

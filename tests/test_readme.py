@@ -75,9 +75,11 @@ def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_addres
 def test_every_program_runs(workplace: Path) -> None:
     if not (workplace / "datasets/digits/dataset.json").exists():
         run(workplace, "dreamshards build digits --inline")
-    loader, query = blocks("python")
-    check = "\nassert batch.shape == (29, 3, 32, 32) and batch.dtype == torch.float32\n"
-    run(workplace, [sys.executable, "-c", loader + check])
+    stream, loader, plain, query = blocks("python")
+    last = "shape == (29, 3, 32, 32) and {}.dtype == torch.float32\n"
+    run(workplace, [sys.executable, "-c", f"{stream}\nassert inputs.{last.format('inputs')}"])
+    for program in (loader, plain):
+        run(workplace, [sys.executable, "-c", f"{program}\nassert batch.{last.format('batch')}"])
     table = run(workplace, [sys.executable, "-c", query])
     assert table.count("ifs-000") == 5
 

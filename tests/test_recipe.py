@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
+from pipeline.identity import recipe_identity
 from pipeline.recipe import Recipe, load_recipe, parse_recipe, preset_names
 
 
@@ -62,6 +63,12 @@ def test_a_resolved_recipe_leaves_nothing_implied() -> None:
         ("augmentation.kk=1", ["augmentation.kk: unknown field", "did you mean 'k'", "beta"]),
         ("epoch=2", ["epoch: unknown field", "did you mean 'epochs'"]),
         ("epochs=0", ["epochs: got 0", "1 to 10000"]),
+        ("reuse=0", ["reuse: got 0", "1 to 10000"]),
+        ("reuse=5", ["reuse = 5 is more than epochs = 4; allowed: 1 to 4"]),
+        (
+            "reuse=2",
+            ["reuse = 2 does nothing for source.kind = 'digits'", "in memory", "remove it"],
+        ),
         ("epochs=true", ["epochs: got True", "whole number"]),
         ("seed=-1", ["seed: got -1", f"0 to {2**64 - 1}"]),
         ("source.kind=cifar", ["source.kind: got 'cifar'", "'cifar10'", "'image-folder'"]),
@@ -131,6 +138,13 @@ def test_a_new_kind_starts_its_section_afresh(tmp_path: Path) -> None:
         "path": str(tmp_path),
         "on_unreadable": "stop",
     }
+
+
+def test_a_folder_may_be_reused_for_as_many_epochs_as_there_are() -> None:
+    for overrides, expected in (([], 1), (["reuse=4"], 4), (["reuse=7", "epochs=9"], 7)):
+        recipe = load_recipe("image-folder", overrides)
+        assert recipe.reuse == expected
+        assert recipe_identity(recipe)["reuse"] == expected
 
 
 def test_the_clean_family_keeps_no_mixing_set() -> None:

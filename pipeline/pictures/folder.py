@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
@@ -31,6 +30,7 @@ from pipeline.sources.images import (
     IMAGE_SUFFIXES,
     UnreadableImage,
     decode,
+    decoder_versions,
     is_image_name,
     resize_shorter_side,
 )
@@ -157,7 +157,7 @@ def _sha256(path: Path) -> str:
 
 def _key(files: list[_File], size: int) -> str:
     """Name the set by all that decides its pixels, and by nothing else: no path, no time."""
-    content = [_FORMAT, PIL.__version__, size, files]
+    content = [_FORMAT, decoder_versions(), size, files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

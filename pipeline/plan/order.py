@@ -1,5 +1,6 @@
 """The global random order of an epoch: which source sample stands at which position.
 
+Positions are those of one epoch; `pipeline.plan.reuse` has the orders of epochs that share decodes.
 The order is a keyed permutation computed index by index (a Feistel network with cycle walking; Black and
 Rogaway, 2002), so a shard costs its own length whatever the size of the dataset, and needs no array of it.
 """
@@ -23,16 +24,26 @@ def source_indices(seed: int, epoch: int, num_samples: int, start: int, stop: in
 
     Over all positions of an epoch every index of [0, num_samples) occurs once.
     """
+    check_positions(num_samples, start, stop)
+    return permuted(np.arange(start, stop), num_samples, seed=seed, epoch=epoch, block=0)
+
+
+def check_positions(num_samples: int, start: int, stop: int) -> None:
+    """Raise ValueError unless [start, stop) lies within an epoch of `num_samples`."""
     if not 0 <= start <= stop <= num_samples:
         raise ValueError(f"positions [{start}, {stop}) are not within [0, {num_samples})")
-    keys = words(seed, Purpose.ORDER, epoch=epoch, block=0, count=_NUM_ROUNDS)
-    num_bits = max(2, (num_samples - 1).bit_length())
-    indices = _permute(np.arange(start, stop, dtype=np.uint64), keys, num_bits)
+
+
+def permuted(places: I64, length: int, *, seed: int, epoch: int, block: int) -> I64:
+    """Return what stands at some places of the permutation of [0, length) that the key names, int64."""
+    keys = words(seed, Purpose.ORDER, epoch=epoch, block=block, count=_NUM_ROUNDS)
+    num_bits = max(2, (length - 1).bit_length())
+    indices = _permute(places.astype(np.uint64), keys, num_bits)
     # Walk the cycle of an index outside until it comes back in: at most one in two is outside.
-    outside = np.flatnonzero(indices >= num_samples)
+    outside = np.flatnonzero(indices >= length)
     while len(outside):
         indices[outside] = _permute(indices[outside], keys, num_bits)
-        outside = outside[indices[outside] >= num_samples]
+        outside = outside[indices[outside] >= length]
     return indices.astype(np.int64)
 
 

@@ -24,6 +24,7 @@ _AUGMENTED_SHARE = {"both": 0.5, "mix-input": 1.0, "mix-aug": 0.0}
 """How often a round mixes in an augmented copy of the input rather than the mixing picture (Table 5)."""
 
 _MIN_LEVEL = 0.1
+_HAS_LEVEL, _HAS_SIGN = (np.isin(np.arange(len(OPS)), ops) for ops in (LEVEL_OPS, SIGNED_OPS))
 
 
 class PixMixPlan(NamedTuple):
@@ -113,8 +114,8 @@ def _draw_op(config: PixMixConfig, wanted: Bool, u: F64) -> tuple[I8, F32, Bool]
     negative = u[..., 2] >= 0.5
     return (
         np.where(wanted, op, np.int8(-1)),
-        np.where(wanted & np.isin(op, LEVEL_OPS), level, np.float32(0)),
-        wanted & np.isin(op, SIGNED_OPS) & negative,
+        np.where(wanted & _HAS_LEVEL[op], level, np.float32(0)),
+        wanted & _HAS_SIGN[op] & negative,
     )
 
 
@@ -124,6 +125,11 @@ def _draw_weights(branch: F64, first: F64, second: F64) -> tuple[F32, F32]:
     For whole β these are the largest and the smallest of β uniforms: exact, with no power function.
     """
     inner = branch < 0.5
-    a = np.where(inner, first.max(axis=-1), 1 + first.min(axis=-1))
-    b = np.where(inner, second.min(axis=-1), -second.min(axis=-1))
+    largest, least = first[..., 0], first[..., 0]
+    second_least = second[..., 0]
+    for i in range(1, first.shape[-1]):  # NumPy reduces a short last axis slowly
+        largest, least = np.maximum(largest, first[..., i]), np.minimum(least, first[..., i])
+        second_least = np.minimum(second_least, second[..., i])
+    a = np.where(inner, largest, 1 + least)
+    b = np.where(inner, second_least, -second_least)
     return a.astype(np.float32), b.astype(np.float32)

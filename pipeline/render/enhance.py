@@ -1,6 +1,7 @@
 """Color, contrast, brightness and sharpness: blends of a picture with a degenerate of itself, as in Pillow.
 
-`out = degenerate + factor · (image − degenerate)` in float32, truncated; beyond factor 1 also clipped.
+`out = degenerate + factor · (image − degenerate)` in float32, clipped and truncated. Pillow clips beyond
+factor 1 only; below it no result leaves the range.
 """
 
 from __future__ import annotations
@@ -8,82 +9,85 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.render.jit import kernel
+from pipeline.render.jit import inlined, kernel
+from pipeline.render.scratch import Scratch
 
 U8 = npt.NDArray[np.uint8]
+I32 = npt.NDArray[np.int32]
+
+_0, _255 = np.float32(0), np.float32(255)
 
 
-@kernel
+@inlined
 def _blend(degenerate: np.int32, value: np.int32, factor: np.float32) -> np.uint8:
-    mixed = np.float32(degenerate) + factor * np.float32(value - degenerate)
-    if factor > np.float32(1.0):
-        if mixed <= np.float32(0.0):
-            return np.uint8(0)
-        if mixed >= np.float32(255.0):
-            return np.uint8(255)
+    mixed = np.float32(degenerate) + factor * np.float32(np.int32(value - degenerate))
+    mixed = mixed if mixed > _0 else _0
+    mixed = mixed if mixed < _255 else _255
     return np.uint8(np.int32(mixed))
 
 
 @kernel
-def _luma(red: np.int32, green: np.int32, blue: np.int32) -> np.int32:
-    """ITU-R 601 luma in 16-bit fixed point, rounded."""
-    return np.int32((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16)
+def _fill_luma(flat: U8, grey: I32) -> None:
+    """Fill with ITU-R 601 luma in 16-bit fixed point, rounded."""
+    for i in range(grey.size):
+        red, green, blue = (
+            np.int32(flat[3 * i]),
+            np.int32(flat[3 * i + 1]),
+            np.int32(flat[3 * i + 2]),
+        )
+        grey[i] = np.int32((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16)
 
 
 @kernel
-def color(image: U8, factor: np.float32, out: U8) -> None:
+def color(image: U8, factor: np.float32, scratch: Scratch, out: U8) -> None:
     """Blend with the grey version."""
-    for row in range(image.shape[0]):
-        for column in range(image.shape[1]):
-            red = np.int32(image[row, column, 0])
-            green = np.int32(image[row, column, 1])
-            blue = np.int32(image[row, column, 2])
-            grey = _luma(red, green, blue)
-            out[row, column, 0] = _blend(grey, red, factor)
-            out[row, column, 1] = _blend(grey, green, factor)
-            out[row, column, 2] = _blend(grey, blue, factor)
-
-
-@kernel
-def mean_luma(image: U8) -> int:
-    """Return the mean luma rounded half up."""
-    total = np.int64(0)
-    for row in range(image.shape[0]):
-        for column in range(image.shape[1]):
-            total += _luma(
-                np.int32(image[row, column, 0]),
-                np.int32(image[row, column, 1]),
-                np.int32(image[row, column, 2]),
-            )
-    return int(total / (image.shape[0] * image.shape[1]) + 0.5)
-
-
-@kernel
-def fill_blend(degenerate: int, factor: np.float32, table: U8) -> None:
-    """Fill the table, uint8 [3, 256], of a blend with one constant: contrast (mean luma), brightness (0)."""
-    for value in range(256):
-        mixed = _blend(np.int32(degenerate), np.int32(value), factor)
+    flat, mixed, grey = image.reshape(-1), out.reshape(-1), scratch.grey
+    _fill_luma(flat, grey)
+    for i in range(grey.size):
         for channel in range(3):
-            table[channel, value] = mixed
+            value = np.int32(flat[3 * i + channel])
+            mixed[3 * i + channel] = _blend(grey[i], value, factor)
 
 
 @kernel
-def sharpness(image: U8, factor: np.float32, out: U8) -> None:
+def mean_luma(image: U8, scratch: Scratch) -> int:
+    """Return the mean luma rounded half up."""
+    grey = scratch.grey
+    _fill_luma(image.reshape(-1), grey)
+    total = np.int64(0)
+    for i in range(grey.size):
+        total += grey[i]
+    return int(total / grey.size + 0.5)
+
+
+@kernel
+def blend_constant(image: U8, degenerate: int, factor: np.float32, out: U8) -> None:
+    """Blend with one constant: contrast (the mean luma), brightness (0)."""
+    flat, mixed = image.reshape(-1), out.reshape(-1)
+    for i in range(flat.size):
+        mixed[i] = _blend(np.int32(degenerate), np.int32(flat[i]), factor)
+
+
+@kernel
+def sharpness(image: U8, factor: np.float32, scratch: Scratch, out: U8) -> None:
     """Blend with the picture smoothed by the 3×3 kernel (1 1 1, 1 5 1, 1 1 1) / 13; the border is kept.
 
     Pillow sums in float32 and rounds; the sum over 13 is never half-way, so whole numbers give the same.
     """
-    height, width = image.shape[0], image.shape[1]
-    for row in range(height):
-        for column in range(width):
-            inner = 0 < row < height - 1 and 0 < column < width - 1
-            for channel in range(3):
-                value = np.int32(image[row, column, channel])
-                smooth = value
-                if inner:
-                    total = 4 * value
-                    for down in range(-1, 2):
-                        for right in range(-1, 2):
-                            total += image[row + down, column + right, channel]
-                    smooth = np.int32((2 * total + 13) // 26)
-                out[row, column, channel] = _blend(smooth, value, factor)
+    height, stride = image.shape[0], 3 * image.shape[1]
+    flat, mixed, sums = image.reshape(-1), out.reshape(-1), scratch.sums
+    for i in range(flat.size):
+        mixed[i] = flat[i]
+    for row in range(1, height - 1):
+        here = stride * row
+        for i in range(here, here + stride):
+            above, below = flat[np.uint64(i - stride)], flat[np.uint64(i + stride)]
+            total = np.int32(above) + np.int32(flat[np.uint64(i)]) + np.int32(below)
+            sums[np.uint64(i - here)] = total
+        for i in range(3, stride - 3):
+            value = np.int32(flat[np.uint64(here + i)])
+            around = sums[np.uint64(i - 3)] + sums[np.uint64(i)] + sums[np.uint64(i + 3)]
+            total = np.int32(around + 4 * value)
+            # ⌊n / 26⌋ as a product and a shift, exact for every sum there is
+            smooth = np.int32(np.int32((2 * total + 13) * 20165) >> np.int32(19))
+            mixed[np.uint64(here + i)] = _blend(smooth, value, factor)

@@ -3,6 +3,9 @@
 No fast-math and no parallel loops: LLVM then keeps the order of every IEEE operation and fuses none, so an
 AVX2 and an AVX-512 host of one cluster compute the same bytes.
 
+In inner loops an index is made np.uint64, which spares the test for a negative one, and rows are addressed by
+an offset: a slice of an array costs as much as copying a hundred bytes.
+
 Compiled code is cached on disk. Numba checks a cached kernel against its own file alone, not against those
 whose kernels it calls, so ours live in a folder named by the source of all of them: an edited or upgraded
 package never runs an old kernel.
@@ -10,12 +13,14 @@ package never runs an old kernel.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 from pipeline.cache import cache_folder
 
@@ -41,6 +46,40 @@ def kernel(function: F) -> F:
 def inlined(function: F) -> F:
     """Compile a scalar helper into its callers, so that their loops vectorise."""
     return _compiled(function, "always")
+
+
+def read_only(array: Any) -> Any:
+    """Return a C-contiguous view that cannot be written to.
+
+    Numba compiles a kernel once for arrays that can be written and again for those that cannot, which those
+    mapped from files or shared by Ray are. Passing every input through here leaves one form.
+    """
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def is_compiled(name: str) -> bool:
+    """Tell whether `compile_once` has been through for `name` on this machine, in this version."""
+    return (_CACHE_FOLDER / f"{name}.compiled").exists()
+
+
+def compile_once(name: str, use: Callable[[], object]) -> None:
+    """Call `use`, which runs kernels; of all processes of this machine one compiles, the others wait for it.
+
+    Args:
+        name: of the set of kernels that `use` runs.
+        use: called once.
+    """
+    if not is_compiled(name):
+        _CACHE_FOLDER.mkdir(parents=True, exist_ok=True)
+        with (_CACHE_FOLDER / f"{name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_compiled(name):
+                use()
+                (_CACHE_FOLDER / f"{name}.compiled").touch()
+                return
+    use()
 
 
 def _compiled(function: F, inline: str) -> F:

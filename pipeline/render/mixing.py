@@ -10,8 +10,6 @@ about 1e-6, since the C library's powf may differ in its last bit between hosts.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -31,16 +29,28 @@ _TINY = np.float32(1e-37)
 _2_24 = np.float32(2**24)
 _MAX_EXPONENT, _MIN_EXPONENT = np.float32(127.49), np.float32(-160.0)
 
-# log2(m) = 2/ln 2 · (s + s³/3 + s⁵/5 + …) with s = (m − 1)/(m + 1), |s| < 0.172: s⁹ leaves 1e-9
-_L1, _L3, _L5, _L7, _L9 = (np.float32(2 / (n * math.log(2))) for n in (1, 3, 5, 7, 9))
-# exp2(f) by its Taylor series, |f| ≤ ½: f⁷ leaves 5e-9
-_E1, _E2, _E3, _E4, _E5, _E6, _E7 = (
-    np.float32(math.log(2) ** n / math.factorial(n)) for n in range(1, 8)
+# 1/255 = 2⁻⁸ + the rest: the first product is exact, so the sum is v / 255 rounded once, without dividing
+_UNIT, _UNIT_REST = np.float32(2**-8), np.float32(1 / 255 - 2**-8)
+
+# log2((1 + s)/(1 − s)) ≈ L1·s + L3·s³ + L5·s⁵ for |s| < 0.172, minimax: within 3e-8
+_L1, _L3, _L5 = (np.float32(value) for value in (2.88539129, 0.96147082, 0.59897353))
+# exp2(f) ≈ 1 + E1·f + … + E5·f⁵ for |f| ≤ ½, minimax: within 1e-7
+_E1, _E2, _E3, _E4, _E5 = (
+    np.float32(value) for value in (0.69314721, 0.24022235, 0.05550308, 0.00967188, 0.00134073)
 )
 _SQRT_HALF_BITS = np.int32(0x3F3504F3)
 _23, _24, _127 = np.int32(23), np.int32(24), np.int32(127)
-_ROUNDER = np.float32(1.5 * 2**23)
+_ROUNDER = 1.5 * 2**23
 """Added and taken away again, it rounds a float32 to the nearest whole number."""
+_UP, _UP_SCALE = np.float32(_ROUNDER + 64), np.float32(2.0**-64)
+_DOWN, _DOWN_SCALE = np.float32(_ROUNDER - 64), np.float32(2.0**64)
+
+
+@inlined
+def unit(value: np.uint8) -> np.float32:
+    """Return value / 255, correctly rounded."""
+    number = np.float32(value)
+    return number * _UNIT + number * _UNIT_REST
 
 
 @inlined
@@ -54,19 +64,16 @@ def power(value: np.float32, exponent: np.float32) -> np.float32:
     mantissa = np.int32(bits - np.int32(whole << _23)).view(np.float32)
     s = (mantissa - _1) / (mantissa + _1)
     s2 = s * s
-    series = _L1 + s2 * (_L3 + s2 * (_L5 + s2 * (_L7 + s2 * _L9)))
-    t = exponent * (np.float32(np.int32(whole - _24)) + s * series)
+    t = exponent * (np.float32(np.int32(whole - _24)) + s * (_L1 + s2 * (_L3 + s2 * _L5)))
     t = t if t > _MIN_EXPONENT else _MIN_EXPONENT
     t = t if t < _MAX_EXPONENT else _MAX_EXPONENT
-    n = (t + _ROUNDER) - _ROUNDER
-    f = t - n
-    series = _E4 + f * (_E5 + f * (_E6 + f * _E7))
-    series = _1 + f * (_E1 + f * (_E2 + f * (_E3 + f * series)))
-    # 2^n in two factors, so that a subnormal result is rounded once
-    half = np.int32(np.int32(n) >> np.int32(1))
-    rest = np.int32(np.int32(n) - half)
-    scaled = series * np.int32(np.int32(half + _127) << _23).view(np.float32)
-    scaled = scaled * np.int32(np.int32(rest + _127) << _23).view(np.float32)
+    # 2^t is made as 2^(t ± 64) · 2^∓64, so that no exponent overflows and a subnormal result is rounded once
+    bias, scale = (_UP, _UP_SCALE) if exponent >= _0 else (_DOWN, _DOWN_SCALE)
+    rounded = np.float32(t + bias)  # its lowest bits hold t ± 64 as a whole number
+    f = t - (rounded - bias)
+    series = np.float32(_1 + f * (_E1 + f * (_E2 + f * (_E3 + f * (_E4 + f * _E5)))))
+    raised = np.int32(series.view(np.int32) + np.int32(rounded.view(np.int32) << _23))
+    scaled = raised.view(np.float32) * scale
     return scaled if value > _0 else (_1 if exponent == _0 else _0)
 
 
@@ -92,42 +99,49 @@ def _mix_multiply(x: F32, y: F32, a: np.float32, b: np.float32, out: F32) -> Non
 
 
 @kernel
-def fill_terms(mode: int, is_x: bool, weight: np.float32, terms: F32) -> None:
-    """Fill `terms`, float32 [256], with one operand's share of the mix for each 8-bit value.
-
-    With these, add is (x + y + 1)/2 and multiply is x·y/2, in the same order of operations as above.
-    """
+def fill_powers(least: np.float32, weight: np.float32, terms: F32) -> None:
+    """Fill `terms`, float32 [256], with max(2v, least)^weight for each 8-bit value v."""
     for value in range(256):
-        doubled = np.float32(value) / _255 * _2
-        if mode == ADD:
-            terms[value] = weight * (doubled - _1)
-        else:
-            floor = _0 if is_x else _TINY
-            terms[value] = power(doubled if doubled > floor else floor, weight)
+        doubled = unit(np.uint8(value)) * _2
+        terms[value] = power(doubled if doubled > least else least, weight)
 
 
 @kernel
-def mix_first(mode: int, x: U8, y: U8, x_terms: F32, y_terms: F32, out: F32) -> None:
-    """Mix two 8-bit pictures, flat, into `out`, float32 in [0, 1]."""
+def mix_first(
+    mode: int, x: U8, y: U8, a: np.float32, b: np.float32, x_terms: F32, y_terms: F32, out: F32
+) -> None:
+    """Mix two 8-bit pictures, flat, into `out`, float32 in [0, 1]. The terms, float32 [256], are scratch."""
     if mode == ADD:
         for i in range(out.size):
-            out[i] = clip((x_terms[x[i]] + y_terms[y[i]] + _1) * _HALF)
+            x_share, y_share = a * (unit(x[i]) * _2 - _1), b * (unit(y[i]) * _2 - _1)
+            out[i] = clip((x_share + y_share + _1) * _HALF)
     else:
+        fill_powers(_0, a, x_terms)
+        fill_powers(_TINY, b, y_terms)
+        for i in range(out.size):  # look-ups by themselves, so that the clipping vectorises
+            out[i] = x_terms[x[i]] * y_terms[y[i]]
         for i in range(out.size):
-            out[i] = clip(x_terms[x[i]] * y_terms[y[i]] * _HALF)
+            out[i] = clip(out[i] * _HALF)
 
 
 @kernel
-def mix_next(mode: int, state: F32, y: U8, a: np.float32, y_terms: F32) -> None:
-    """Mix an 8-bit picture, flat, into `state`, float32 in [0, 1], in place."""
+def mix_next(
+    mode: int, state: F32, y: U8, a: np.float32, b: np.float32, y_terms: F32, powers: F32
+) -> None:
+    """Mix an 8-bit picture, flat, into `state`, float32 in [0, 1], in place.
+
+    `y_terms` float32 [256] and `powers`, like `state`, are scratch.
+    """
     if mode == ADD:
         for i in range(state.size):
-            state[i] = clip((a * (state[i] * _2 - _1) + y_terms[y[i]] + _1) * _HALF)
+            share = a * (state[i] * _2 - _1)
+            state[i] = clip((share + b * (unit(y[i]) * _2 - _1) + _1) * _HALF)
     else:
-        for i in range(state.size):  # vectorises: no look-ups in it
-            state[i] = power(state[i] * _2, a)
+        fill_powers(_TINY, b, y_terms)
         for i in range(state.size):
-            state[i] = clip(state[i] * y_terms[y[i]] * _HALF)
+            powers[i] = y_terms[y[i]]
+        for i in range(state.size):
+            state[i] = clip(power(state[i] * _2, a) * powers[i] * _HALF)
 
 
 @kernel

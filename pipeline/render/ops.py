@@ -11,9 +11,9 @@ import numpy.typing as npt
 from pipeline.errors import nearest
 from pipeline.render import affine, enhance, tables
 from pipeline.render.jit import kernel
+from pipeline.render.scratch import Scratch, new_scratch
 
 U8 = npt.NDArray[np.uint8]
-I32 = npt.NDArray[np.int32]
 
 AUTOCONTRAST, EQUALIZE, POSTERIZE, ROTATE, SOLARIZE = 0, 1, 2, 3, 4
 SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y = 5, 6, 7, 8
@@ -44,45 +44,42 @@ LEVEL_OPS = tuple(range(POSTERIZE, SHARPNESS + 1))
 
 
 @kernel
-def render_op(
-    op: int, image: U8, level: float, negative: bool, counts: I32, table: U8, out: U8
-) -> None:
-    """Apply op number `op` to `image` [H, W, 3] into `out`, another array of the same shape.
-
-    `counts` int32 [3, 256] and `table` uint8 [3, 256] are scratch.
-    """
+def render_op(op: int, image: U8, level: float, negative: bool, scratch: Scratch, out: U8) -> None:
+    """Apply op number `op` to `image` [H, W, 3] into `out`, another array of the same shape."""
     sign = -1 if negative else 1
-    if op == ROTATE:
-        affine.rotate(image, sign * int(level * 30 / 10), out)
+    factor = np.float32(level * 1.8 / 10.0 + 0.1)
+    if op == AUTOCONTRAST:
+        tables.extremes(image, scratch.low, scratch.high)
+        tables.fill_autocontrast(scratch.low, scratch.high, scratch.table)
+        tables.apply_table(image, scratch.table, out)
+    elif op == EQUALIZE:
+        tables.histograms(image, scratch.counts)
+        tables.fill_equalize(scratch.counts, scratch.table)
+        tables.apply_table(image, scratch.table, out)
+    elif op == POSTERIZE:
+        tables.posterize(image, 4 - int(level * 4 / 10), out)
+    elif op == ROTATE:
+        affine.rotate(image, sign * int(level * 30 / 10), scratch, out)
+    elif op == SOLARIZE:
+        tables.solarize(image, 256 - int(level * 256 / 10), out)
     elif op == SHEAR_X:
-        affine.resample(image, 1.0, sign * (level * 0.3 / 10.0), 0.0, 0.0, 1.0, 0.0, out)
+        shear = sign * (level * 0.3 / 10.0)
+        affine.resample(image, 1.0, shear, 0.0, 0.0, 1.0, 0.0, scratch, out)
     elif op == SHEAR_Y:
-        affine.resample(image, 1.0, 0.0, 0.0, sign * (level * 0.3 / 10.0), 1.0, 0.0, out)
+        shear = sign * (level * 0.3 / 10.0)
+        affine.resample(image, 1.0, 0.0, 0.0, shear, 1.0, 0.0, scratch, out)
     elif op == TRANSLATE_X:
         affine.translate(image, sign * int(level * (image.shape[1] / 3) / 10), 0, out)
     elif op == TRANSLATE_Y:
         affine.translate(image, 0, sign * int(level * (image.shape[0] / 3) / 10), out)
     elif op == COLOR:
-        enhance.color(image, np.float32(level * 1.8 / 10.0 + 0.1), out)
-    elif op == SHARPNESS:
-        enhance.sharpness(image, np.float32(level * 1.8 / 10.0 + 0.1), out)
+        enhance.color(image, factor, scratch, out)
+    elif op == CONTRAST:
+        enhance.blend_constant(image, enhance.mean_luma(image, scratch), factor, out)
+    elif op == BRIGHTNESS:
+        enhance.blend_constant(image, 0, factor, out)
     else:
-        if op == AUTOCONTRAST:
-            tables.histograms(image, counts)
-            tables.fill_autocontrast(counts, table)
-        elif op == EQUALIZE:
-            tables.histograms(image, counts)
-            tables.fill_equalize(counts, table)
-        elif op == POSTERIZE:
-            tables.fill_posterize(4 - int(level * 4 / 10), table)
-        elif op == SOLARIZE:
-            tables.fill_solarize(256 - int(level * 256 / 10), table)
-        elif op == CONTRAST:
-            factor = np.float32(level * 1.8 / 10.0 + 0.1)
-            enhance.fill_blend(enhance.mean_luma(image), factor, table)
-        else:
-            enhance.fill_blend(0, np.float32(level * 1.8 / 10.0 + 0.1), table)
-        tables.apply_table(image, table, out)
+        enhance.sharpness(image, factor, scratch, out)
 
 
 def apply_op(name: str, image: U8, level: float, negative: bool = False) -> U8:
@@ -110,9 +107,8 @@ def apply_op(name: str, image: U8, level: float, negative: bool = False) -> U8:
     if not 0.1 <= level <= 10:
         raise ValueError(f"level: got {level}; allowed: 0.1 to 10")
     out = np.empty(image.shape, np.uint8)
-    counts, table = np.empty((3, 256), np.int32), np.empty((3, 256), np.uint8)
-    source = np.ascontiguousarray(image)
-    render_op(OPS.index(name), source, float(level), bool(negative), counts, table, out)
+    source, scratch = np.ascontiguousarray(image), new_scratch(*image.shape[:2])
+    render_op(OPS.index(name), source, float(level), bool(negative), scratch, out)
     return out
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.render import mixing
-from pipeline.render.jit import kernel
+from pipeline.render.jit import kernel, read_only
 from pipeline.render.ops import OPS, render_op
+from pipeline.render.scratch import new_scratch
 
 if TYPE_CHECKING:
     from pipeline.pictures.picture_set import PictureSet
@@ -25,6 +26,8 @@ I64 = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
+_PICTURE_FAULT, _CROP_FAULT, _OP_FAULT, _ROUNDS_FAULT = 1, 2, 3, 4
+
 
 @kernel
 def _copy_crop(pixels: U8, offset: int, width: int, top: int, left: int, out: U8) -> None:
@@ -32,9 +35,9 @@ def _copy_crop(pixels: U8, offset: int, width: int, top: int, left: int, out: U8
     stride = 3 * out.shape[1]
     flat = out.reshape(-1)
     for row in range(out.shape[0]):
-        source = offset + 3 * ((top + row) * width + left)
+        source, target = offset + 3 * ((top + row) * width + left), row * stride
         for i in range(stride):
-            flat[row * stride + i] = pixels[source + i]
+            flat[np.uint64(target + i)] = pixels[np.uint64(source + i)]
 
 
 @kernel
@@ -58,37 +61,71 @@ def _render_batch(
     widths: I32,
     out: U8,
 ) -> None:
-    counts, table = np.empty((3, 256), np.int32), np.empty((3, 256), np.uint8)
+    scratch = new_scratch(bases.shape[1], bases.shape[2])
     x_terms, y_terms = np.empty(256, np.float32), np.empty(256, np.float32)
-    start, operand = np.empty_like(bases[0]), np.empty_like(bases[0])
-    state = np.empty(bases[0].size, np.float32)
+    start, augmented = np.empty_like(out[0]), np.empty_like(out[0])
+    crop = np.empty_like(out[0])
+    state, powers = np.empty(start.size, np.float32), np.empty(start.size, np.float32)
     for i in range(len(bases)):
-        base = bases[i]
+        base, sample = bases[i], out[i].reshape(-1)
         if start_op[i] >= 0:
             level = float(start_level[i])
-            render_op(start_op[i], base, level, start_negative[i], counts, table, start)
+            render_op(start_op[i], base, level, start_negative[i], scratch, start)
+            x = start.reshape(-1)
         else:
-            start[:] = base
+            x = base.reshape(-1)
         if num_rounds[i] == 0:
-            out[i] = start
+            for j in range(sample.size):
+                sample[j] = x[j]
             continue
+        if picture[i] >= 0:
+            index, top, left = picture[i], picture_y[i], picture_x[i]
+            _copy_crop(pixels, offsets[index], widths[index], top, left, crop)
         for r in range(num_rounds[i]):
+            y = crop.reshape(-1)
             if operand_op[i, r] >= 0:
                 level = float(operand_level[i, r])
                 negative = operand_negative[i, r]
-                render_op(operand_op[i, r], base, level, negative, counts, table, operand)
-            else:
-                index = picture[i]
-                top, left = picture_y[i], picture_x[i]
-                _copy_crop(pixels, offsets[index], widths[index], top, left, operand)
-            y = operand.reshape(-1)
-            mixing.fill_terms(mode[i, r], False, b[i, r], y_terms)
+                render_op(operand_op[i, r], base, level, negative, scratch, augmented)
+                y = augmented.reshape(-1)
             if r == 0:
-                mixing.fill_terms(mode[i, r], True, a[i, r], x_terms)
-                mixing.mix_first(mode[i, r], start.reshape(-1), y, x_terms, y_terms, state)
+                mixing.mix_first(mode[i, r], x, y, a[i, r], b[i, r], x_terms, y_terms, state)
             else:
-                mixing.mix_next(mode[i, r], state, y, a[i, r], y_terms)
-        mixing.quantise(state, out[i].reshape(-1))
+                mixing.mix_next(mode[i, r], state, y, a[i, r], b[i, r], y_terms, powers)
+        mixing.quantise(state, sample)
+
+
+@kernel
+def _fault(
+    start_op: I8,
+    num_rounds: I8,
+    picture: I32,
+    picture_y: I32,
+    picture_x: I32,
+    operand_op: I8,
+    heights: I32,
+    widths: I32,
+    size: int,
+) -> int:
+    """Return the number of the first thing in a plan that the kernel would read outside of an array, or 0."""
+    num_ops, k = len(OPS), operand_op.shape[1]
+    for i in range(len(start_op)):
+        if not 0 <= num_rounds[i] <= k:
+            return _ROUNDS_FAULT
+        if start_op[i] >= num_ops:
+            return _OP_FAULT
+        meets_picture = picture[i] >= 0
+        for r in range(num_rounds[i]):
+            if operand_op[i, r] >= num_ops:
+                return _OP_FAULT
+            meets_picture |= operand_op[i, r] < 0
+        if meets_picture:
+            if not 0 <= picture[i] < len(heights):
+                return _PICTURE_FAULT
+            room_y, room_x = heights[picture[i]] - size, widths[picture[i]] - size
+            if not (0 <= picture_y[i] <= room_y and 0 <= picture_x[i] <= room_x):
+                return _CROP_FAULT
+    return 0
 
 
 def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
@@ -108,21 +145,24 @@ def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
     out = np.empty_like(bases)
     if len(bases):
         _check_plan(plan, bases.shape[1], pictures)
-        _render_batch(*plan, bases, pictures.pixels, pictures.offsets, pictures.widths, out)
+        mixing_set = pictures.pixels, pictures.offsets, pictures.widths
+        arguments = [*map(read_only, (*plan, bases, *mixing_set)), out]
+        _render_batch(*arguments)
     return out
 
 
 def _check_plan(plan: PixMixPlan, size: int, pictures: PictureSet) -> None:
-    """Refuse what the kernel would read outside of an array: a plan may come from an altered manifest."""
-    needs = (np.arange(plan.mode.shape[1]) < plan.num_rounds[:, None]) & (plan.operand_op < 0)
-    rows = needs.any(axis=1)
-    picture, y, x = plan.picture[rows], plan.picture_y[rows], plan.picture_x[rows]
-    if not ((picture >= 0) & (picture < len(pictures))).all():
+    """Refuse a plan that does not fit: it may come from an altered manifest."""
+    crops = plan.picture, plan.picture_y, plan.picture_x
+    sides = pictures.heights, pictures.widths
+    arrays = plan.start_op, plan.num_rounds, *crops, plan.operand_op, *sides
+    arguments = [*map(read_only, arrays), size]
+    fault = _fault(*arguments)
+    if fault == _PICTURE_FAULT:
         raise ValueError(f"plan: mixing picture out of range; allowed: 0 to {len(pictures) - 1}")
-    room_y, room_x = pictures.heights[picture] - size, pictures.widths[picture] - size
-    if not ((y >= 0) & (y <= room_y) & (x >= 0) & (x <= room_x)).all():
+    if fault == _CROP_FAULT:
         raise ValueError("plan: a crop leaves its mixing picture")
-    if max(plan.start_op.max(), plan.operand_op.max(initial=-1)) >= len(OPS):
+    if fault == _OP_FAULT:
         raise ValueError(f"plan: op out of range; allowed: 0 to {len(OPS) - 1}")
-    if plan.num_rounds.min() < 0 or plan.num_rounds.max() > plan.mode.shape[1]:
+    if fault == _ROUNDS_FAULT:
         raise ValueError(f"plan: rounds out of range; allowed: 0 to {plan.mode.shape[1]}")

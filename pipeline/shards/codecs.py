@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ class Codec(NamedTuple):
         encode: (pictures [n, S, S, 3], quality) → uint8 [n, size] or n byte strings.
         decode: bytes → uint8 [H, W, 3].
         lossless: whether decode gives back the very pixels.
+        prefix: of a codec that does not compress, shape [S, S, 3] → the bytes before a picture's own.
         bits_per_pixel: what one sample is reckoned to take when shards are sized before anything is made.
     """
 
@@ -31,12 +33,14 @@ class Codec(NamedTuple):
     decode: Callable[[bytes], U8]
     lossless: bool
     bits_per_pixel: float
+    prefix: Callable[[tuple[int, ...]], bytes] | None = None
 
 
-def npy_header(shape: Sequence[int]) -> bytes:
+@lru_cache
+def npy_header(shape: tuple[int, ...]) -> bytes:
     """Return the header of an npy file of uint8 in C order; its length is a multiple of 64."""
     buffer = io.BytesIO()
-    content = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+    content = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, content)
     return buffer.getvalue()
 
@@ -74,7 +78,7 @@ def _decode_pillow(data: bytes) -> U8:
 
 
 CODECS: dict[str, Codec] = {
-    "npy": Codec(_encode_npy, _decode_npy, True, 24),
+    "npy": Codec(_encode_npy, _decode_npy, True, 24, npy_header),
     # 4:4:4, since saturated fractals lose far more to 4:2:0 than its bytes are worth
     "jpg": Codec(_pillow_encoder("JPEG", subsampling=0), _decode_pillow, False, 5),
     "png": Codec(_pillow_encoder("PNG", compress_level=6), _decode_pillow, True, 18),

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import DreamshardsError
 from pipeline.publish import publish_bytes
 from pipeline.shards.layout import DATASET_NAME, FORMAT_VERSION, PARTIAL_NAME, RECIPE_NAME
+from pipeline.shards.store import LocalStore, MissingObjectError, Root, StoreError, open_store
 
 Json = dict[str, Any]
 
@@ -36,53 +37,55 @@ def write_sealed(root: Path, name: str, content: Json) -> Json:
     return sealed
 
 
-def read_sealed(root: Path, name: str) -> Json | None:
+def read_sealed(root: Root, name: str) -> Json | None:
     """Return the content of a sealed file, or None where there is none. Every byte counts, spaces too.
 
     Raises:
         DreamshardsError: the file is unreadable, altered, or of another format version.
     """
-    path = root / name
+    store = open_store(root)
+    address = store.address(name)
     try:
-        stored = path.read_bytes()
+        stored = store.read(name)
         content = json.loads(stored)
         digest = digest_of(content) if isinstance(content, dict) else None
         whole = digest is not None and digest == content.get("digest") and stored == _text(content)
-    except (FileNotFoundError, NotADirectoryError):
+    except MissingObjectError:
         return None
-    except (OSError, ValueError) as error:
+    except (StoreError, ValueError) as error:
+        reason = error.reason if isinstance(error, StoreError) else error
         raise DreamshardsError(
-            f"{path}: unreadable ({error}); restore it from a copy, or build again in a new root"
+            f"{address}: unreadable ({reason}); restore it from a copy, or build again in a new root"
         ) from error
     if not whole:
         expected = content.get("digest") if isinstance(content, dict) else None
         raise DreamshardsError(
-            f"{path}: altered since it was written (digest {expected} in the file, {digest} found); "
+            f"{address}: altered since it was written (digest {expected} in the file, {digest} found); "
             "restore it from a copy, or build again in a new root"
         )
     assert isinstance(content, dict)
     if content.get("format_version") != FORMAT_VERSION:
         raise DreamshardsError(
-            f"{path}: format version {content.get('format_version')}; this release reads {FORMAT_VERSION}"
+            f"{address}: format version {content.get('format_version')}; this release reads {FORMAT_VERSION}"
         )
     return content
 
 
-def read_dataset(root: Path) -> Json:
+def read_dataset(root: Root) -> Json:
     """Return dataset.json of a complete build.
 
     Raises:
         DreamshardsError: there is no complete build at `root`.
     """
-    if not root.is_dir():
-        raise DreamshardsError(f"{root}: no such folder; give the root of a build")
-    content = read_sealed(root, DATASET_NAME)
+    store = open_store(root)
+    if isinstance(store, LocalStore) and not store.folder.is_dir():
+        raise DreamshardsError(f"{store}: no such folder; give the root of a build")
+    content = read_sealed(store, DATASET_NAME)
     if content is None:
-        started = (root / RECIPE_NAME).exists()
         advice = (
             "the build is not complete; run the same build command again to go on"
-            if started
+            if store.exists(RECIPE_NAME)
             else "this is not the root of a build"
         )
-        raise DreamshardsError(f"{root}: no {DATASET_NAME}; {advice}")
+        raise DreamshardsError(f"{store}: no {DATASET_NAME}; {advice}")
     return content

@@ -66,13 +66,18 @@ def epoch_manifest(epoch: int) -> str:
     return f"{epoch_folder(epoch)}/manifest.parquet"
 
 
+def count_shards(num_samples: int, samples_per_shard: int) -> int:
+    """Return the fewest shards of at most `samples_per_shard` that hold an epoch."""
+    return -(-num_samples // samples_per_shard)
+
+
 def shards_of_epoch(epoch: int, num_samples: int, samples_per_shard: int) -> list[ShardName]:
     """Split an epoch into the fewest shards of at most `samples_per_shard`, equal within one sample.
 
     Raises:
         DreamshardsError: more samples or shards than names are wide for.
     """
-    num_shards = -(-num_samples // samples_per_shard)
+    num_shards = count_shards(num_samples, samples_per_shard)
     if num_samples > MAX_SAMPLES:
         raise DreamshardsError(
             f"an epoch of {num_samples:,} samples is too large; allowed: {MAX_SAMPLES:,}"
@@ -82,8 +87,13 @@ def shards_of_epoch(epoch: int, num_samples: int, samples_per_shard: int) -> lis
             f"shards.samples_per_shard = {samples_per_shard} would make {num_shards:,} shards an epoch; "
             f"allowed: {-(-num_samples // MAX_SHARDS):,} or more samples a shard here"
         )
-    edges = [num_samples * shard // max(1, num_shards) for shard in range(num_shards + 1)]
+    edges = shard_edges(num_samples, num_shards).tolist()
     return [ShardName(epoch, i, edges[i], edges[i + 1]) for i in range(num_shards)]
+
+
+def shard_edges(num_samples: int, num_shards: int) -> npt.NDArray[np.int64]:
+    """Return the positions where the shards of an epoch begin, and its end; int64 [num_shards + 1]."""
+    return num_samples * np.arange(num_shards + 1, dtype=np.int64) // max(1, num_shards)
 
 
 def keys(epoch: int, start: int, stop: int) -> npt.NDArray[np.uint8]:
@@ -96,6 +106,11 @@ def keys(epoch: int, start: int, stop: int) -> npt.NDArray[np.uint8]:
     for digit in range(10):
         out[:, 5 + digit] = positions // 10 ** (9 - digit) % 10 + ord("0")
     return out
+
+
+def key_of(epoch: int, position: int) -> str:
+    """Return the key of one position."""
+    return f"{epoch:04d}-{position:010d}"
 
 
 def parse_key(key: str) -> tuple[int, int] | None:

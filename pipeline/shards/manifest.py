@@ -63,14 +63,16 @@ def read_summary(content: bytes) -> ShardSummary:
         raise ValueError(f"not a readable manifest: {error}") from error
 
 
-def read_rows(content: bytes) -> pa.Table:
+def read_rows(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """Return all rows of a manifest, the checksum of every page and the form of every value checked.
+
+    With `columns`, only these are read and checked.
 
     Raises:
         ValueError: the bytes are not a readable manifest.
     """
     try:
-        table = read_parquet(io.BytesIO(content))
+        table = read_parquet(io.BytesIO(content), columns)
         table.validate(full=True)
         _ = table.schema.names  # decodes them, which validation does not
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
 from pipeline.shards.layout import DATASET_NAME, ShardName, parse_key
 from pipeline.shards.manifest import read_rows
+from pipeline.shards.store import Root, StoreError, open_store
 
 
 def shard_names(dataset: Json) -> list[ShardName]:
@@ -44,26 +46,29 @@ def find_shard(dataset: Json, key: str) -> tuple[ShardName, int]:
     )
 
 
-def read_manifest(root: Path, file: str, sha256: str | None = None) -> pa.Table:
+def read_manifest(
+    root: Root, file: str, sha256: str | None = None, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Return the rows of one manifest below `root`, compared with its SHA-256 if one is given.
 
     Raises:
         DreamshardsError: it is missing, unreadable or altered.
     """
-    advice = f"`dreamshards verify {root}` lists what is wrong"
+    store = open_store(root)
+    address, advice = store.address(file), f"`dreamshards verify {store}` lists what is wrong"
     try:
-        content = (root / file).read_bytes()
-    except OSError as error:
-        raise DreamshardsError(f"{root / file}: {error.strerror}; {advice}") from error
+        content = store.read(file)
+    except StoreError as error:
+        raise DreamshardsError(f"{error}; {advice}") from error
     found = hashlib.sha256(content).hexdigest()
     if sha256 not in (None, found):
         raise DreamshardsError(
-            f"{root / file}: altered: SHA-256 {found}, {DATASET_NAME} says {sha256}; {advice}"
+            f"{address}: altered: SHA-256 {found}, {DATASET_NAME} says {sha256}; {advice}"
         )
     try:
-        return read_rows(content)
+        return read_rows(content, columns)
     except ValueError as error:
-        raise DreamshardsError(f"{root / file}: {error}; {advice}") from error
+        raise DreamshardsError(f"{address}: {error}; {advice}") from error
 
 
 def read_payload(root: Path, name: ShardName, rows: pa.Table, row: int) -> bytes:

@@ -1,7 +1,7 @@
 """Tar records of samples: `<key>.<codec>` then `<key>.cls`, USTAR, with nothing in them but the samples.
 
-Records are laid out a batch at a time: headers by whole-array assignments, payloads where the offsets say.
-With payloads of one size the records have one stride, so that a shard is one strided array.
+Records are laid out a batch at a time by a compiled kernel. With payloads of one size they have one stride,
+so that a shard is one strided array.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.render.jit import kernel, read_only
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -57,28 +59,53 @@ def _template() -> U8:
 
 
 _TEMPLATE = _template()
+_TEMPLATE_SUM = int(_TEMPLATE.sum())
+_NO_SUFFIX, _LABEL_ENDING = np.frombuffer(b"", np.uint8), np.frombuffer(b".cls", np.uint8)
+_NO_PAYLOADS = read_only(np.empty((0, 0), np.uint8))
 
 
 def headers(names: U8, sizes: I64) -> U8:
     """Return USTAR headers, uint8 [n, 512], for ASCII names, uint8 [n, ≤ 100], and sizes below 8 GiB."""
     assert names.shape[1] <= _MAX_NAME
     assert sizes.max(initial=0) <= _MAX_SIZE
-    out = np.tile(_TEMPLATE, (len(names), 1))
-    out[:, : names.shape[1]] = names
-    _put_octal(out, 124, 11, sizes)
-    _put_octal(out, 148, 6, out.sum(axis=1, dtype=np.int64))
-    out[:, 154] = 0  # the checksum ends in NUL and a space
+    out = np.empty((len(names), BLOCK), np.uint8)
+    _put_headers(read_only(names), sizes, out)
     return out
 
 
-def _put_octal(out: U8, offset: int, num_digits: int, values: I64) -> None:
-    for digit in range(num_digits):
-        shift = 3 * (num_digits - 1 - digit)
-        out[:, offset + digit] = ((values >> shift) & 7) + ord("0")
+@kernel
+def _put_headers(names: U8, sizes: I64, out: U8) -> None:
+    for i in range(len(names)):
+        _put_header(names[i], _NO_SUFFIX, sizes[i], out[i])
+
+
+@kernel
+def _put_header(key: U8, suffix: U8, size: int, block: U8) -> None:
+    """Write a header for the name `key` + `suffix` to `block`, uint8 [512]."""
+    for i in range(BLOCK):
+        block[i] = _TEMPLATE[i]
+    checksum = _TEMPLATE_SUM
+    for i in range(key.size):
+        block[i] = key[i]
+        checksum += key[i]
+    for i in range(suffix.size):
+        block[key.size + i] = suffix[i]
+        checksum += suffix[i]
+    for i in range(11):
+        digit = 48 + ((size >> (3 * (10 - i))) & 7)
+        block[124 + i] = digit
+        checksum += digit
+    for i in range(6):
+        block[148 + i] = 48 + ((checksum >> (3 * (5 - i))) & 7)
+    block[154] = 0  # the checksum ends in NUL and a space
 
 
 def pack(
-    keys: U8, suffix: str, payloads: U8 | Sequence[bytes], labels: npt.NDArray[np.int32]
+    keys: U8,
+    suffix: str,
+    payloads: U8 | Sequence[bytes],
+    labels: npt.NDArray[np.int32],
+    prefix: bytes = b"",
 ) -> Records:
     """Lay out a batch of samples.
 
@@ -87,29 +114,78 @@ def pack(
         suffix: the codec's file suffix, without the dot.
         payloads: uint8 [n, size] of one size, or n byte strings.
         labels: int32 [n], written as decimal text.
+        prefix: what begins every payload, for payloads given as an array.
     """
     num = len(keys)
-    texts = labels.astype("S11")
-    label_sizes = np.char.str_len(texts).astype(np.int64)
+    assert keys.shape[1] + 1 + len(suffix) <= _MAX_NAME
     if isinstance(payloads, np.ndarray):
-        sizes = np.full(num, payloads.shape[1], np.int64)
+        sizes = np.full(num, len(prefix) + payloads.shape[1], np.int64)
     else:
         sizes = np.fromiter(map(len, payloads), np.int64, num)
+    assert sizes.max(initial=0) <= _MAX_SIZE
     lengths = record_bytes(sizes)
     starts = np.cumsum(lengths) - lengths
-    content = np.zeros(int(lengths.sum()), np.uint8)
     offsets = starts + BLOCK
-    label_starts = offsets + _padded(sizes)
-    _put_rows(content, starts, headers(_names(keys, suffix), sizes))
-    _put_rows(content, label_starts, headers(_names(keys, LABEL_SUFFIX), label_sizes))
-    text_rows = texts.view(np.uint8).reshape(num, texts.itemsize)
-    _put_rows(content, label_starts + BLOCK, text_rows)
-    if isinstance(payloads, np.ndarray):
-        _put_rows(content, offsets, payloads)
-    else:
+    content = np.empty(int(lengths.sum()), np.uint8)
+    ending, beginning = _ascii(f".{suffix}"), np.frombuffer(prefix, np.uint8)
+    equal = read_only(payloads) if isinstance(payloads, np.ndarray) else _NO_PAYLOADS
+    _lay_out(read_only(keys), ending, read_only(labels), starts, sizes, beginning, equal, content)
+    if not isinstance(payloads, np.ndarray):
         for offset, payload in zip(offsets.tolist(), payloads, strict=True):
             content[offset : offset + len(payload)] = np.frombuffer(payload, np.uint8)
     return Records(content, starts, offsets, sizes)
+
+
+def _ascii(text: str) -> U8:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+@kernel
+def _lay_out(
+    keys: U8,
+    suffix: U8,
+    labels: npt.NDArray[np.int32],
+    starts: I64,
+    sizes: I64,
+    prefix: U8,
+    payloads: U8,
+    content: U8,
+) -> None:
+    """Write every record but for the payloads; those too if `payloads` [n, size] holds them."""
+    for i in range(len(keys)):
+        offset = starts[i] + BLOCK
+        _put_header(keys[i], suffix, sizes[i], content[starts[i] : offset])
+        if payloads.size:
+            for j in range(prefix.size):
+                content[np.uint64(offset + j)] = prefix[j]
+            for j in range(payloads.shape[1]):
+                content[np.uint64(offset + prefix.size + j)] = payloads[i, j]
+        end = offset + sizes[i]
+        label_start = offset + (sizes[i] + BLOCK - 1) // BLOCK * BLOCK
+        for j in range(end, label_start):
+            content[j] = 0
+        text = content[label_start + BLOCK : label_start + 2 * BLOCK]
+        num_digits = _put_decimal(labels[i], text)
+        _put_header(keys[i], _LABEL_ENDING, num_digits, content[label_start : label_start + BLOCK])
+
+
+@kernel
+def _put_decimal(number: int, block: U8) -> int:
+    """Write a number as text to `block`, uint8 [512], and zeros after it; return the length of the text."""
+    for i in range(BLOCK):
+        block[i] = 0
+    rest = np.int64(abs(np.int64(number)))
+    length = 1 if number >= 0 else 2
+    while rest >= 10:
+        rest //= 10
+        length += 1
+    rest = np.int64(abs(np.int64(number)))
+    for i in range(length - 1, -1 if number >= 0 else 0, -1):
+        block[i] = 48 + rest % 10
+        rest //= 10
+    if number < 0:
+        block[0] = 45
+    return length
 
 
 def record_bytes(sizes: I64) -> I64:
@@ -117,24 +193,5 @@ def record_bytes(sizes: I64) -> I64:
     return BLOCK + _padded(sizes) + 2 * BLOCK
 
 
-def _names(keys: U8, suffix: str) -> U8:
-    tail = np.frombuffer(f".{suffix}".encode(), np.uint8)
-    return np.concatenate([keys, np.tile(tail, (len(keys), 1))], axis=1)
-
-
 def _padded(sizes: I64) -> I64:
     return (sizes + (BLOCK - 1)) // BLOCK * BLOCK
-
-
-def _put_rows(content: U8, starts: I64, rows: U8) -> None:
-    """Write row i of `rows` to `content` from starts[i]; one strided assignment where strides are equal."""
-    if len(starts) == 0:
-        return
-    strides = np.diff(starts)
-    if len(starts) == 1 or (strides == strides[0]).all():
-        stride = int(strides[0]) if len(starts) > 1 else rows.shape[1]
-        view = np.lib.stride_tricks.as_strided(content[starts[0] :], rows.shape, (stride, 1))
-        view[:] = rows
-        return
-    for start, row in zip(starts.tolist(), rows, strict=True):
-        content[start : start + len(row)] = row

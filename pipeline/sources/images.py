@@ -3,6 +3,9 @@
 Owns which files count as pictures and how every colour mode becomes 8-bit RGB. Embedded ICC
 profiles are ignored, as by the usual training loaders: numbers in the file are taken as sRGB.
 Damage that a format cannot detect (altered bits inside a JPEG scan) is not detected here either.
+
+Pillow says what a file is and decodes it, but for the pixels of plain JPEGs: libjpeg-turbo, called directly,
+gives the same ones in less than half the time, and on request at a fraction of their size.
 """
 
 from __future__ import annotations
@@ -11,9 +14,12 @@ import io
 import os
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import PIL
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import DreamshardsError
@@ -53,6 +59,25 @@ _UPRIGHT: dict[object, Callable[[Pixels], Pixels]] = {
 }
 
 
+FULL_SIZE = 8
+"""A scale of decoding, in eighths of the file's own size, as JPEG's 8×8 blocks give them."""
+SCALES = (1, 2, 4, FULL_SIZE)
+"""Scales that save time; at others libjpeg-turbo has no vector code and takes longer than for the whole."""
+
+
+class Scaled(NamedTuple):
+    """A picture decoded at a scale.
+
+    Attributes:
+        pixels: uint8 [⌈H·scale/8⌉, ⌈W·scale/8⌉, 3], RGB, upright, C-contiguous; pixel (y, x) covers
+            the square from (y, x)·8/scale to (y + 1, x + 1)·8/scale of the picture.
+        scale: a member of `SCALES`.
+    """
+
+    pixels: Pixels
+    scale: int
+
+
 class UnreadableImage(DreamshardsError):  # noqa: N818 - it is what the file is
     """A file that does not decode to a picture.
 
@@ -68,6 +93,11 @@ class UnreadableImage(DreamshardsError):  # noqa: N818 - it is what the file is
 
     def __str__(self) -> str:
         return f"cannot read picture {self.name}: {self.reason}; repair it or take it out"
+
+
+def decoder_versions() -> dict[str, str]:
+    """Return the versions of the packages whose change may change pixels: part of what names them."""
+    return {"pillow": PIL.__version__, "simplejpeg": simplejpeg.__version__}
 
 
 def is_image_name(name: str) -> bool:
@@ -88,11 +118,24 @@ def decode(data: bytes, name: str) -> Pixels:
         UnreadableImage: `data` is empty, damaged, cut short, larger than `MAX_PIXELS`, of another
             format, or of samples without one agreed meaning in RGB (float, 32-bit, 12-bit, CIELAB).
     """
+    return decode_scaled(data, name, FULL_SIZE).pixels
+
+
+def decode_scaled(data: bytes, name: str, scale: int) -> Scaled:
+    """Decode as `decode` does, but a plain JPEG (8 bits, grey or colour, upright) at `scale` eighths.
+
+    Any other file, and a JPEG that libjpeg-turbo has something to say against, comes back at full size.
+    Which it is depends on the file's bytes alone.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    assert scale in SCALES
     try:
         # Pillow warns of damaged metadata, which changes nothing here.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")
-            return _decode(data, name)
+            return _decode(data, name, scale)
     except (UnreadableImage, MemoryError):  # a full memory says nothing about the file
         raise
     except UnidentifiedImageError as error:
@@ -124,7 +167,7 @@ def resize_shorter_side(image: Pixels, size: int, name: str = "picture") -> Pixe
     return np.array(Image.fromarray(image).resize(target, Image.Resampling.BILINEAR))
 
 
-def _decode(data: bytes, name: str) -> Pixels:
+def _decode(data: bytes, name: str, scale: int) -> Scaled:
     if not data:
         raise UnreadableImage(name, "the file is empty")
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -133,12 +176,35 @@ def _decode(data: bytes, name: str) -> Pixels:
             raise UnreadableImage(name, f"{width}×{height} pixels; allowed: {MAX_PIXELS:,} in all")
         if width * height == 0:
             raise UnreadableImage(name, f"{width}×{height} pixels; allowed: 1×1 or more")
+        if image.format == "JPEG" and image.mode in ("L", "RGB"):
+            scaled = _decode_jpeg(image, data, scale)
+            if scaled is not None:
+                return scaled
         image.load()
         pixels = (
             np.array(_flat(image)) if image.mode in _EIGHT_BIT_MODES else _high_byte(image, name)
         )
         upright = _UPRIGHT.get(_orientation(image))
-    return pixels if upright is None else np.ascontiguousarray(upright(pixels))
+    if upright is not None:
+        pixels = np.ascontiguousarray(upright(pixels))
+    return Scaled(pixels, FULL_SIZE)
+
+
+def _decode_jpeg(image: Image.Image, data: bytes, scale: int) -> Scaled | None:
+    """Decode the plain JPEG that Pillow opened as `image`; None where only Pillow's answer will do."""
+    if _orientation(image) in _UPRIGHT:
+        return None
+    if (
+        max(image.size) < FULL_SIZE
+    ):  # several scales give one shape, and simplejpeg is asked by shape
+        scale = FULL_SIZE
+    width, height = (-(-side * scale // FULL_SIZE) for side in image.size)
+    sides = {"min_height": height, "min_width": width} if scale != FULL_SIZE else {}
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **sides)
+    except ValueError:  # damaged, or of a kind of its own: Pillow decides what becomes of it
+        return None
+    return Scaled(pixels, scale) if pixels.shape == (height, width, 3) else None
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,7 +25,7 @@ from pipeline.parquet import read_parquet
 from pipeline.progress import PlainProgress
 from pipeline.publish import publish
 from pipeline.sources.folder_listing import Listing
-from pipeline.sources.images import UnreadableImage, decode
+from pipeline.sources.images import UnreadableImage, decode, decoder_versions
 from pipeline.sources.source import digest_of
 
 SCAN_VERSION = 1
@@ -58,13 +57,13 @@ def scan_folder(root: Path, listing: Listing, executor: Executor) -> Scan:
     """Return the scan of the listed files, from the cache when none of them changed since.
 
     The cache's key covers each file's id, size and times of change (mtime, and ctime, which no tool
-    sets back), this module's version and Pillow's. An entry that is damaged counts as absent.
+    sets back), this module's version and those of the decoders. An entry that is damaged counts as absent.
 
     Raises:
         DreamshardsError: a file changed while it was read, or the machine failed to read it.
     """
     key = digest_of(
-        f"scan {SCAN_VERSION} Pillow {PIL.__version__}",
+        f"scan {SCAN_VERSION} {decoder_versions()}",
         listing.ids,
         np.stack([listing.size_bytes, listing.mtime_ns, listing.ctime_ns]).astype("<i8"),
     )

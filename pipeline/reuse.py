@@ -1,0 +1,91 @@
+"""The shards of several epochs that share a part of the sources, made from one reading of it.
+
+A job is one part of a group of epochs (`pipeline.plan.reuse`) and makes its shards, at most `reuse` of them:
+sources are decoded one after another, each rendered for every epoch, and the encoded samples held until all
+are there; then each shard is packed in its own order and committed. So a worker holds the payloads of
+`reuse` shards; a shard's bytes are those that `build_shard` gives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pipeline.plan.reuse import first_of_group, parts_of_epoch
+from pipeline.render.base import decoding_scales
+from pipeline.sampling import Inputs, Plan, draw_plan, render_plan, samples_per_shard
+from pipeline.shards.codecs import CODECS
+from pipeline.shards.layout import ShardName, count_shards
+from pipeline.worker import (
+    Encoded,
+    ShardContext,
+    ShardResult,
+    build_shard,
+    chunk_rows,
+    commit_shard,
+)
+
+Job = tuple[ShardName, ...]
+
+
+def plan_jobs(inputs: Inputs, shards: Sequence[ShardName]) -> list[Job]:
+    """Gather shards that share a part of a group of epochs; jobs and their shards are in order of epochs."""
+    recipe, num_samples = inputs.recipe, len(inputs.source.labels)
+    if recipe.reuse == 1:
+        return [(name,) for name in shards]
+    num_shards = count_shards(num_samples, samples_per_shard(recipe))
+    parts: dict[int, list[int]] = {}
+    jobs: dict[tuple[int, int], list[ShardName]] = {}
+    for name in shards:
+        if name.epoch not in parts:
+            found = parts_of_epoch(recipe.seed, name.epoch, num_samples, num_shards)
+            parts[name.epoch] = found.tolist()
+        group = first_of_group(name.epoch, recipe.reuse)
+        jobs.setdefault((group, parts[name.epoch][name.shard]), []).append(name)
+    return [tuple(names) for names in jobs.values()]
+
+
+def build_shards(context: ShardContext, job: Job) -> list[ShardResult]:
+    """Make and commit the shards of one job, one after another.
+
+    Raises:
+        DreamshardsError: a shard cannot be written, or a source picture cannot be read.
+    """
+    if len(job) == 1:
+        return [build_shard(context, job[0])]
+    begun = time.perf_counter()
+    inputs = context.inputs
+    plans = [draw_plan(inputs, name.epoch, name.start, name.stop) for name in job]
+    held = _render_by_source(inputs, plans)
+    results = []
+    for name, plan in zip(job, plans, strict=True):
+        payloads = held.pop(0)  # let go of as soon as they are packed
+        results.append(commit_shard(context, name, plan, _in_chunks(payloads, inputs), begun))
+        begun = time.perf_counter()
+    return results
+
+
+def _render_by_source(inputs: Inputs, plans: Sequence[Plan]) -> list[list[bytes]]:
+    """Return the encoded samples of plans that hold the same sources, each source decoded once per scale."""
+    recipe = inputs.recipe
+    joined = Plan.joined(plans)
+    order = np.lexsort((decoding_scales(joined.base, recipe.transform.size), joined.sources))
+    by_source = joined.take(order)
+    encode, quality = CODECS[recipe.shards.codec].encode, recipe.shards.quality
+    found = [b""] * len(order)
+    together = max(1, chunk_rows(recipe) // len(plans)) * len(plans)  # whole sources
+    for start in range(0, len(order), together):
+        rows = order[start : start + together].tolist()
+        samples = render_plan(inputs, by_source.rows(start, start + together))
+        for row, payload in zip(rows, encode(samples, quality), strict=True):
+            found[row] = bytes(payload)
+    num = len(order) // len(plans)
+    return [found[start : start + num] for start in range(0, len(found), num)]
+
+
+def _in_chunks(payloads: list[bytes], inputs: Inputs) -> Iterator[Encoded]:
+    step = chunk_rows(inputs.recipe)
+    for start in range(0, len(payloads), step):
+        yield b"", payloads[start : start + step]

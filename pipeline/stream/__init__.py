@@ -1,0 +1,30 @@
+"""Reading a root into training: the one part of `pipeline` that needs torch.
+
+`ShardDataset` is a map-style dataset of a local root; `ShardStream` reads whole batches straight through,
+from a folder or an object store, resumable; `Normalize` turns uint8 batches into floats on the device.
+"""
+
+try:
+    import torch  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "pipeline.stream needs torch, which the base install leaves out; install dreamshards[train]"
+    ) from error
+
+from pipeline.stream.dataset import ShardDataset
+from pipeline.stream.normalize import CIFAR, IMAGENET, KINETICS, Normalize
+from pipeline.stream.samples import Batch, KeyedBatch, KeyedSample, Sample
+from pipeline.stream.stream import ShardStream
+
+__all__ = [
+    "CIFAR",
+    "IMAGENET",
+    "KINETICS",
+    "Batch",
+    "KeyedBatch",
+    "KeyedSample",
+    "Normalize",
+    "Sample",
+    "ShardDataset",
+    "ShardStream",
+]

@@ -1,0 +1,104 @@
+"""What readers hand out: samples and batches, and how the default collation of torch treats them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+from torch.utils.data import get_worker_info
+from torch.utils.data._utils.collate import collate, default_collate_fn_map
+
+from pipeline.shards.layout import key_of
+from pipeline.stream.index import EpochIndex
+
+
+class Sample(NamedTuple):
+    """One sample: uint8 [H, W, 3] (or what the transform made of it) and its class."""
+
+    image: Any
+    label: int
+
+
+class KeyedSample(NamedTuple):
+    """One sample with its key."""
+
+    image: Any
+    label: int
+    key: str
+
+
+class Batch(NamedTuple):
+    """A batch: uint8 [B, H, W, 3] and int64 [B]."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class KeyedBatch(NamedTuple):
+    """A batch with the keys of its samples."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    keys: list[str]
+
+
+def with_keys(batch: Batch, index: EpochIndex, positions: Iterable[int]) -> KeyedBatch:
+    """Return a batch with the keys of the positions that it was read from."""
+    return KeyedBatch(*batch, [key_of(index.epoch, position) for position in positions])
+
+
+class SampleList(Sequence[Any]):
+    """A batch that is a sequence of its samples; the default collation gives the batch as it is."""
+
+    def __init__(self, batch: Batch | KeyedBatch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self.batch.labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample | KeyedSample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        batch = self.batch
+        label = int(batch.labels[index])
+        if isinstance(batch, KeyedBatch):
+            return KeyedSample(batch.images[index], label, batch.keys[index])
+        return Sample(batch.images[index], label)
+
+    def __iter__(self) -> Iterator[Any]:
+        columns = [self.batch.images, self.batch.labels.tolist(), *self.batch[2:]]
+        make = Sample if len(columns) == 2 else KeyedSample
+        return (make(*fields) for fields in zip(*columns, strict=True))
+
+
+def empty_batch(num: int, shape: tuple[int, ...]) -> Batch:
+    """Return a batch to fill; in a DataLoader worker its memory is shared, so that it is not copied."""
+    labels = torch.empty(num, dtype=torch.int64)
+    if (
+        get_worker_info() is None
+    ):  # numpy asks for huge pages where an array is large, torch does not
+        return Batch(torch.from_numpy(np.empty((num, *shape), np.uint8)), labels)
+    size = num * math.prod(shape)
+    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    return Batch(torch.empty(0, dtype=torch.uint8).set_(storage).view(num, *shape), labels)
+
+
+def _collate(samples: Any, *, collate_fn_map: dict[Any, Callable[..., Any]] | None = None) -> Any:
+    if isinstance(samples, SampleList):
+        return samples.batch
+    columns = [
+        collate(column, collate_fn_map=collate_fn_map) for column in zip(*samples, strict=True)
+    ]
+    return Batch(*columns) if len(columns) == 2 else KeyedBatch(*columns)
+
+
+# `default_collate` looks up the type of the first element of what `__getitems__` returned.
+default_collate_fn_map[Sample] = _collate
+default_collate_fn_map[KeyedSample] = _collate
