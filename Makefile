@@ -1,6 +1,7 @@
 # Every target creates the environment in .venv first if need be. `make help` lists them.
 PYTHON ?= python3
 VENV   ?= .venv
+PEERS  := .venv-peers
 OUT    ?= datasets
 DATA   ?= data
 ARGS   ?=
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env shards cifar10 test lint format bench lock clean
+.PHONY: help env shards cifar10 test lint format bench peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,12 +46,21 @@ format: $(READY) ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure rendering and packing against the reference implementation
+bench: $(READY) ## measure rendering, streaming and Ray beside others, in one table
 	$(BIN)/python -m tests.bench $(ARGS)
+
+peers: $(PEERS)/.ready ## create .venv-peers (6 GB): the readers that bench compares with
+	@sh tests/bench/install_ffcv.sh $(BIN)/uv $(PEERS)/bin/python
+
+$(PEERS)/.ready: tests/bench/peers.lock | $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python -r tests/bench/peers.lock
+	@touch $@
 
 lock: $(READY) ## resolve requirements.lock afresh
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade --no-header --no-annotate pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate tests/bench/peers.in -o tests/bench/peers.lock
 
 clean: ## remove the environment and caches; keeps datasets/ and data/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find pipeline training evaluation tests -name __pycache__ -type d -prune -exec rm -rf {} +
