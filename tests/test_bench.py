@@ -17,7 +17,7 @@ from pipeline.recipe import load_recipe
 from tests.bench import stream
 from tests.bench.core import Pair, Row, Spread, alternate, compare, machine, ratio_of, table
 from tests.bench.peers import checksum, turn
-from tests.bench.roots import Repeated, build_root, write_input
+from tests.bench.roots import Repeated, build_root, photographs, write_input
 from tests.bench.served import SCRIPT, Served
 
 ROWS = [
@@ -127,6 +127,11 @@ def test_a_repeated_source_has_unique_ids_and_the_same_pictures():
     assert len(twice.labels) == len(set(twice.ids.to_pylist())) == 720
     assert np.array_equal(twice.read(365), source.read(5))
     assert twice.labels[365] == source.labels[5]
+
+
+def test_the_photographs_build_past_their_number(tmp_path):
+    assert build_root(photographs(), 4, tmp_path) == 4
+    assert len(list(tmp_path.glob("epoch-0000/shard-*.tar"))) == 1
 
 
 def test_a_checksum_sees_the_pairs_and_not_the_order():

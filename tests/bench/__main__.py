@@ -2,7 +2,7 @@
 
 A figure is the median of the rounds with the smallest and the largest in brackets; a ratio is taken round
 by round. The render and ray sections work on the recipe; so does the stream section with raw pixels, and
-with JPEGs on a recipe that has them or else on the photographs inside scikit-learn.
+with JPEGs on a recipe that has them or else, as the jpeg section, on the photographs inside scikit-learn.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
 from pipeline.recipe import load_recipe
-from tests.bench import render, stream, workers
+from tests.bench import jpeg, render, stream, workers
 from tests.bench.core import Row, machine, table
 from tests.bench.served import peer_versions
 
-SECTIONS = ("render", "stream", "ray")  # "jpeg", on tests/bench_jpeg.py, goes after "render"
+SECTIONS = ("render", "jpeg", "stream", "ray")
 
 
 def main() -> None:
@@ -29,6 +29,7 @@ def main() -> None:
     peers = peer_versions()
     sections = {
         "render": lambda: render.measure(inputs, options.rounds),
+        "jpeg": lambda: jpeg.measure(options.rounds),
         "stream": lambda: stream.measure(inputs, options.rounds, options.cores, peers),
         "ray": lambda: workers.measure(inputs, options.rounds),
     }

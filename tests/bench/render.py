@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.build import plan_shards
 from pipeline.render.base import render_bases
 from pipeline.render.pixmix import render_pixmix
 from pipeline.sampling import Inputs, draw_plan
-from pipeline.shards.layout import ShardName
 from pipeline.worker import ShardContext, build_shard
 from tests.bench.core import Pair, Row, Side, alternate, compare
 from tests.reference import OPS, published_sample
@@ -61,12 +61,12 @@ def kernel(inputs: Inputs) -> Side:
 
 def whole_path(inputs: Inputs, root: Path) -> Side:
     """Return a side that plans, renders, packs and commits a shard: tar, manifest, checksums, fsync."""
-    num = min(NUM_OURS, len(inputs.source.labels))
-    context = ShardContext(inputs, "bench", root)
+    context, shard = ShardContext(inputs, "bench", root), plan_shards(inputs)[0]
+    num = shard.stop
 
     def run() -> float:
         begun = time.perf_counter()
-        build_shard(context, ShardName(0, 0, 0, num))
+        build_shard(context, shard)
         rate = num / (time.perf_counter() - begun)
         shutil.rmtree(root / "epoch-0000")  # a build writes new files, it replaces none
         return rate
@@ -87,7 +87,7 @@ def measure(inputs: Inputs, rounds: int) -> list[Row]:
         }
         rates = alternate(sides, rounds)
     pairs = [
-        Pair(f"{size} px, render kernel alone", KERNEL, REFERENCE),
-        Pair(f"{size} px, clean array to committed shard", WHOLE, REFERENCE),
+        Pair(f"{size} px, render kernel alone", KERNEL, REFERENCE, 35),
+        Pair(f"{size} px, clean array to committed shard", WHOLE, REFERENCE, 25),
     ]
     return compare(pairs, rates, {})

@@ -1,8 +1,8 @@
 """Reading samples into a trainer's batches: our streams beside other people's readers.
 
 Every reader delivers batches of 128 of the same samples from a warm page cache, in one process that may
-use `cores` cores. simplejpeg and FFCV decode JPEGs on as many threads. It reads raw pixels fastest with one;
-a second on two cores made it ten times slower. webdataset, LitData and MosaicML decode on one.
+use `cores` cores. FFCV and simplejpeg decode JPEGs on as many threads. FFCV reads raw pixels fastest with
+one: on two cores a second made it ten times slower. webdataset, LitData and MosaicML decode on one.
 
 Each is first asked for the checksum of a whole pass: a reader that delivers other samples is an error, not a
 figure. JPEG decoders differ: FFCV takes libjpeg-turbo's fast DCT, 0.7 % darker in the mean at quality 95. So

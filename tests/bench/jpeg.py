@@ -1,11 +1,9 @@
-"""From a folder of JPEG photographs to 224 px JPEG samples, beside the published way, in one run.
-
-    python -m tests.bench_jpeg [--reuse M …] [--rounds N]
+"""From a folder of JPEG photographs to 224 px JPEG samples, beside the published way.
 
 The published way makes one item at a time on one core: Pillow decode, RandomResizedCrop, flip, a mixing
 picture decoded and resized from its file, PixMix with Pillow and torch, JPEG at quality 95 (4:4:4, as ours).
 The photographs are crops of the two that ship with scikit-learn, with the size, quality and subsampling
-usual in ImageNet. The sides take turns, so that a machine whose speed drifts slows all.
+usual in ImageNet. `python -m tests.bench.jpeg` prints where our time goes, and what reduced decoding costs.
 """
 
 from __future__ import annotations
@@ -39,11 +37,11 @@ from pipeline.shards.codecs import CODECS
 from pipeline.sources.images import FULL_SIZE, decode_scaled
 from pipeline.sources.source import FileSource
 from pipeline.worker import ShardContext
+from tests.bench.core import Pair, Row, Side, alternate, compare
 from tests.reference import OPS, published_mix
 
 NUM_PUBLISHED = 64
-Side = Callable[[], float]
-"""Makes samples and returns how many a second."""
+PUBLISHED, REUSES = "per item, Pillow and torch, from files", (1, 2, 4)
 
 
 def photos(folder: Path, num: int = 64, copies: int = 8) -> Path:
@@ -219,39 +217,35 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench_jpeg", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--reuse", type=int, nargs="+", default=[1, 2, 4], metavar="M")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+def measure(rounds: int) -> list[Row]:
+    """Return the rows of this section."""
     with tempfile.TemporaryDirectory(prefix="dreamshards-bench-") as folder:
         photographs, mixing = photos(Path(folder, "photos")), fractals(Path(folder, "fractals"))
-        sides = {"published, per item": published(photographs, mixing)}
-        for reuse in options.reuse:
+        sides = {PUBLISHED: published(photographs, mixing)}
+        for reuse in REUSES:
             fields = f"epochs={reuse}", f"reuse={reuse}"
-            side = ours(inputs_of(photographs, mixing, *fields), Path(folder, f"root-{reuse}"))
-            sides[f"files to committed shards, reuse {reuse}"] = side
-        for run in sides.values():
-            run()  # compiles, loads and warms
-        rates: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(options.rounds):
-            for name, run in sides.items():
-                rates[name].append(run())
-        _report(rates, profile(inputs_of(photographs, mixing), options.rounds))
-    print("decoding at a scale, ms for 1920×1281 px; PSNR of crops against the whole, dB")
-    for scale, (milliseconds, middle, least) in scales(options.rounds).items():
-        print(f"  {scale}/8{milliseconds:10.2f}{middle:10.1f} median{least:10.1f} least")
+            inputs = inputs_of(photographs, mixing, *fields)
+            sides[f"reuse {reuse}"] = ours(inputs, Path(folder, f"root-{reuse}"))
+        rates = alternate(sides, rounds)
+    what = "224 px, JPEG files to committed shards, "
+    pairs = [
+        Pair(f"{what}reuse {reuse}", f"reuse {reuse}", PUBLISHED, 5 if reuse == 1 else None)
+        for reuse in REUSES
+    ]
+    return compare(pairs, rates, {})
 
 
-def _report(rates: dict[str, list[float]], steps: dict[str, float]) -> None:
-    peer = next(iter(rates.values()))
-    print(f"{'':40}{'samples/s':>10}   {'spread':>14}   {'ratio':>6}")
-    for side, values in rates.items():
-        spread = f"[{min(values):,.0f}, {max(values):,.0f}]"
-        ratio = median(ours / theirs for ours, theirs in zip(values, peer, strict=True))
-        print(f"{side:40}{median(values):>10,.0f}   {spread:>14}   {ratio:>5.1f}x")
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.jpeg", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory(prefix="dreamshards-bench-") as folder:
+        photographs, mixing = photos(Path(folder, "photos")), fractals(Path(folder, "fractals"))
+        steps = profile(inputs_of(photographs, mixing), rounds)
     print("a sample without reuse, ms: " + ", ".join(f"{k} {v:.2f}" for k, v in steps.items()))
+    print("decoding at a scale, ms for 1920×1281 px; PSNR of crops against the whole, dB")
+    for scale, (milliseconds, middle, least) in scales(rounds).items():
+        print(f"  {scale}/8{milliseconds:10.2f}{middle:10.1f} median{least:10.1f} least")
 
 
 if __name__ == "__main__":
