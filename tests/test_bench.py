@@ -7,11 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
@@ -19,7 +17,7 @@ from pipeline.recipe import load_recipe
 from tests.bench import stream
 from tests.bench.core import Pair, Row, Spread, alternate, compare, machine, ratio_of, table
 from tests.bench.peers import checksum, turn
-from tests.bench.roots import Repeated, build_root, write_input
+from tests.bench.roots import Repeated, build_root, photographs, write_input
 from tests.bench.served import SCRIPT, Served
 
 ROWS = [
@@ -131,6 +129,11 @@ def test_a_repeated_source_has_unique_ids_and_the_same_pictures():
     assert twice.labels[365] == source.labels[5]
 
 
+def test_the_photographs_build_past_their_number(tmp_path):
+    assert build_root(photographs(), 4, tmp_path) == 4
+    assert len(list(tmp_path.glob("epoch-0000/shard-*.tar"))) == 1
+
+
 def test_a_checksum_sees_the_pairs_and_not_the_order():
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     labels = np.array([0, 1])
@@ -225,25 +228,6 @@ def test_a_race_without_our_readers_still_measures_the_peers(work, monkeypatch):
 
 
 def test_our_streams_race_beside_the_peers(work, monkeypatch):
-    """Stands in for our readers, so that each of the sides is opened, checked and timed."""
-    images, labels = (np.load(work / "npy/input" / f"{name}.npy") for name in ("images", "labels"))
-
-    class Dataset(torch.utils.data.Dataset):
-        def __init__(self, root: Path, epoch: int = 0) -> None:
-            assert (root / "dataset.json").exists()
-
-        def __len__(self) -> int:
-            return len(labels)
-
-        def __getitems__(self, indices: list[int]):
-            return [(images[index], int(labels[index])) for index in indices]
-
-    def ordered(root: Path, batch_size: int):
-        return torch.utils.data.DataLoader(Dataset(root), batch_size)
-
-    ours = ModuleType("pipeline.stream")
-    ours.ShardDataset, ours.ShardStream = Dataset, ordered  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pipeline.stream", ours)
     monkeypatch.setattr(stream, "SECONDS", 0.01)
     for race in stream.RAW:
         only = race._replace(targets={"numpy.take": 0.6, "FFCV": 1})

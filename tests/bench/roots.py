@@ -19,6 +19,7 @@ from pipeline.pictures import open_pictures
 from pipeline.recipe import load_recipe
 from pipeline.sampling import Inputs
 from pipeline.shards.codecs import npy_header
+from pipeline.sources.images import Scaled
 from pipeline.sources.source import ArraySource, Source
 from pipeline.worker import ShardContext, build_shard
 
@@ -40,6 +41,9 @@ class Repeated:
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         return self._source.read(index % self._num)
+
+    def read_scaled(self, index: int, scale: int) -> Scaled:
+        return self._source.read_scaled(index % self._num, scale)
 
 
 def photographs() -> Inputs:
