@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ from pipeline.shards.layout import (
     shards_of_epoch,
 )
 from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_set, warm_up
+
+_WARM_ROUNDS, _WARM_S = 5, 0.2
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,13 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
     check_root(root, recipe)
     inputs = open_inputs(recipe, executor)
     identity = inputs_identity(inputs)
-    start_up, kernels = _start(root, inputs, executor)
+    context = ShardContext(inputs, recipe_hash(identity), root.absolute())
+    start_up, kernels = _start(context, executor)
     with _claimed(root):
         dataset = _settle_identity(root, recipe, identity)
         wanted = plan_shards(inputs)
         missing = [] if dataset else _missing(root, wanted)
         _check_space(root, recipe, missing)
-        context = ShardContext(inputs, recipe_hash(identity), root.absolute())
         work = _run(context, missing, len(wanted), executor)
         if dataset is None:
             dataset = finish(root, inputs, identity, wanted)
@@ -216,22 +219,32 @@ class _Work:
     peak_memory_bytes: int = 0
 
 
-def _start(root: Path, inputs: Inputs, executor: Executor) -> tuple[float, float]:
+def _start(context: ShardContext, executor: Executor) -> tuple[float, float]:
     """Start the workers, each with its kernels; return the seconds it took, and those for kernels here.
 
     This process comes first, so that on one machine nobody else compiles.
     """
-    if (root / DATASET_NAME).exists():
+    if (context.root / DATASET_NAME).exists():
         return 0.0, 0.0
     begun = time.perf_counter()
-    if not is_compiled(kernel_set(inputs.recipe)):
+    if not is_compiled(kernel_set(context.inputs.recipe)):
         print("compiling the pixel kernels, once for this machine", file=sys.stderr, flush=True)
-    warm_up(inputs)
+    warm_up(context)
     kernels = time.perf_counter() - begun
     executor.start()
-    for _ in executor.map(warm_up, inputs, range(executor.num_workers)):
-        pass
+    warm: set[tuple[str, int]] = set()
+    for _ in range(_WARM_ROUNDS):  # a worker that is up before the others may take their turns too
+        if len(warm) < executor.num_workers:
+            warm |= set(executor.map(_warm_worker, context, range(executor.num_workers)))
     return time.perf_counter() - begun, kernels
+
+
+def _warm_worker(context: ShardContext, job: int) -> tuple[str, int]:
+    """Warm a worker up, holding it so long that the other jobs go to others; return which it was."""
+    begun = time.perf_counter()
+    warm_up(context)
+    time.sleep(max(0.0, _WARM_S - (time.perf_counter() - begun)))
+    return socket.gethostname(), os.getpid()
 
 
 def _run(

@@ -97,6 +97,7 @@ class RayExecutor:
         self._wanted = num_workers
         self._ray: ModuleType | None = None
         self._started = False
+        self._put: tuple[Any, Any] | None = None  # what was shared last, and its reference
         if self._address not in (None, "auto", "local"):
             _probe(self._address)
 
@@ -131,7 +132,9 @@ class RayExecutor:
         joined = self._address not in (None, "local")
         window = self._wanted if joined and self._wanted else 2 * self.num_workers
         task = ray.remote(_call).options(num_cpus=1, max_retries=_MAX_RETRIES)
-        reference = ray.put(shared)
+        if self._put is None or self._put[0] is not shared:
+            self._put = shared, ray.put(shared)
+        reference = self._put[1]
         running = [task.remote(function, reference, job) for job in first]
         running += [task.remote(function, reference, job) for job in islice(pending, window - 1)]
         try:
@@ -182,6 +185,7 @@ class RayExecutor:
 
     def __exit__(self, *error: object) -> None:
         """Leave the cluster; stop it if it was started here."""
+        self._put = None
         if self._started and self._ray is not None:
             self._ray.shutdown()
 

@@ -87,25 +87,45 @@ def commit_shard(
         places, digest = _write_tar(inputs.recipe.shards.codec, name, labels, parts, file, send)
         send()  # it reaches the disk while the manifest is made
         tar_bytes = file.tell()
-        num_samples = name.stop - name.start
-        identity = context.recipe_hash, name.epoch, name.shard
-        summary = ShardSummary(*identity, num_samples, tar_bytes, digest)
-        fields = (*PLACE_FIELDS, *plan_fields(inputs.recipe.augmentation.family))
-        manifest = io.BytesIO()
-        write_manifest(manifest, summary, fields, [*places, *plan_columns(inputs, plan)])
-    publish_bytes(root / name.manifest, manifest.getvalue(), root / PARTIAL_NAME)
+        manifest = _manifest(context, name, plan, places, (tar_bytes, digest))
+    publish_bytes(root / name.manifest, manifest, root / PARTIAL_NAME)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return ShardResult(name, tar_bytes, time.perf_counter() - begun, peak)
 
 
-def warm_up(inputs: Inputs, job: int = 0) -> None:
-    """Make one sample in memory: the kernels of a shard are then loaded, compiled once a machine."""
+def _manifest(
+    context: ShardContext,
+    name: ShardName,
+    plan: Plan,
+    places: list[pa.Array],
+    tar_content: tuple[int, str],
+) -> bytes:
+    """Return a shard's manifest, given its place columns and the tar's bytes and SHA-256."""
+    num_samples = name.stop - name.start
+    identity = context.recipe_hash, name.epoch, name.shard
+    summary = ShardSummary(*identity, num_samples, *tar_content)
+    fields = (*PLACE_FIELDS, *plan_fields(context.inputs.recipe.augmentation.family))
+    manifest = io.BytesIO()
+    write_manifest(manifest, summary, fields, [*places, *plan_columns(context.inputs, plan)])
+    return manifest.getvalue()
+
+
+def warm_up(context: ShardContext) -> None:
+    """Make one sample and its manifest in memory: all that a shard needs is then loaded or compiled."""
+    inputs = context.inputs
 
     def make() -> None:
         plan = draw_plan(inputs, 0, 0, 1)
         labels = inputs.source.labels[plan.sources]
-        prefix, payloads = _encode(render_plan(inputs, plan), inputs.recipe.shards)
-        tar.pack(keys(0, 0, 1), inputs.recipe.shards.codec, payloads, labels, prefix)
+        places, digest = _write_tar(
+            inputs.recipe.shards.codec,
+            ShardName(0, 0, 0, 1),
+            labels,
+            _rendered(inputs, plan),
+            io.BytesIO(),
+            lambda: None,
+        )
+        _manifest(context, ShardName(0, 0, 0, 1), plan, places, (0, digest))
 
     compile_once(kernel_set(inputs.recipe), make)
 
