@@ -1,6 +1,6 @@
 """Building on Ray: what a worker costs beside this process, and what a second one brings.
 
-The same shards each time. A rate is that of the build report: from the first job to the last, without the
+The recipe's own shards, the same each time. A rate is that of the build report: from the first job to the last, without the
 start of workers and the loading of kernels, which are printed apart.
 """
 
@@ -17,7 +17,7 @@ from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
 from tests.bench.core import Pair, Row, alternate, compare
 
-LEAST_SAMPLES, NUM_SHARDS = 50_000, 16
+LEAST_SAMPLES = 50_000
 MOST_ROUNDS = 3
 INLINE, ONE, TWO = "inline", "1 Ray worker", "2 Ray workers"
 
@@ -26,11 +26,8 @@ def measure(inputs: Inputs, rounds: int) -> list[Row]:
     """Return the rows of this section."""
     each = len(inputs.source.labels)
     recipe = inputs.recipe
-    epochs = -(-LEAST_SAMPLES // each) if recipe.shards.codec == "npy" else 1
-    shards = recipe.shards.model_copy(
-        update={"samples_per_shard": max(1, each * epochs // NUM_SHARDS)}
-    )
-    recipe = recipe.model_copy(update={"epochs": epochs, "shards": shards})
+    epochs = max(4, -(-LEAST_SAMPLES // each)) if recipe.shards.codec == "npy" else 1
+    recipe = recipe.model_copy(update={"epochs": epochs})
     missing = {}
     if len(os.sched_getaffinity(0)) < 2:
         missing[TWO] = "this machine has one core"
