@@ -1,7 +1,7 @@
 """Building on Ray: what a worker costs beside this process, and what a second one brings.
 
-The recipe's own shards, the same each time. A rate is that of the build report: from the first job to the last, without the
-start of workers and the loading of kernels, which are printed apart.
+The recipe's own shards, the same each time. A rate is that of the build report: from the first job to the
+last, without the start of workers and the loading of kernels, which are printed apart.
 """
 
 from __future__ import annotations
