@@ -39,6 +39,7 @@ from pipeline.shards.layout import (
 from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_set, warm_up
 
 _WARM_ROUNDS, _WARM_S = 5, 0.2
+"""How often workers are asked to warm up until each has, and the least time that one is held by it."""
 
 
 @dataclass(frozen=True)
