@@ -162,21 +162,24 @@ def test_resumes_in_mid_epoch(uris, codec_roots):
 
 
 def test_no_more_than_read_ahead_batches_are_under_way(uris, monkeypatch):
-    begun, delivered, most = 0, 0, 0
+    begun, held = 0, []
     lock, original = threading.Lock(), RemoteStore.read_range
 
     def read_range(self, *arguments):
-        nonlocal begun, most
+        nonlocal begun
         with lock:
             begun += 1
-            most = max(most, begun - delivered)
         return original(self, *arguments)
 
     monkeypatch.setattr(RemoteStore, "read_range", read_range)
-    for _ in open_stream(uris["npy"], batch_size=2, read_ahead=3):
-        delivered += 1
-        time.sleep(0.01)
-    assert most == 4  # three ahead and the one that the loop asks for
+    for number, _ in enumerate(open_stream(uris["npy"], batch_size=2, read_ahead=3), 1):
+        if number <= 5:  # while a batch is held, three more are begun, and no fourth however long
+            deadline = time.monotonic() + 20
+            while begun < number + 3 and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(0.05)
+            held.append(begun - number)
+    assert held == [3, 3, 3, 3, 3]
 
 
 # ── faults ──
