@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.executor import InlineExecutor
 from pipeline.pictures import ifs, ifs_kernels, open_pictures
+from pipeline.pictures.draws import Draws
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.recipe import IfsPictures
 
@@ -111,7 +112,7 @@ def test_the_second_opening_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_maps_are_contractive_and_spend_the_sigma_factor() -> None:
     numbers = set()
     for index in range(300):
-        maps, areas = ifs._draw_maps(ifs._Draws(3, index, 0))
+        maps, areas = ifs._draw_maps(Draws(3, ifs._PURPOSE, index, 0))
         numbers.add(len(maps))
         sigmas = np.linalg.svd(maps[:, :4].reshape(-1, 2, 2), compute_uv=False)
         assert sigmas.max() <= 1 + 1e-12
@@ -128,7 +129,7 @@ def test_map_choices_follow_areas_with_a_floor() -> None:
 
 
 def test_directions_are_of_length_one_and_everywhere() -> None:
-    draws = ifs._Draws(0, 0, 0)
+    draws = Draws(0, ifs._PURPOSE, 0, 0)
     directions = np.array([draws.direction() for _ in range(4000)])
     assert np.allclose((directions**2).sum(axis=1), 1)
     octants = np.floor(np.arctan2(directions[:, 1], directions[:, 0]) * 4 / np.pi).astype(int) + 4
@@ -203,5 +204,5 @@ def test_hardly_a_picture_is_dull_or_empty() -> None:
 def test_systems_that_fill_little_are_drawn_again() -> None:
     views = [ifs._dense_view(0, index)[0] for index in range(200)]
     assert min(view.fill for view in views) >= ifs._MIN_FILL
-    first = [ifs._draw_view(ifs._Draws(0, index, 0)).fill for index in range(200)]
+    first = [ifs._draw_view(Draws(0, ifs._PURPOSE, index, 0)).fill for index in range(200)]
     assert 0.03 < np.mean(np.array(first) < ifs._MIN_FILL) < 0.3

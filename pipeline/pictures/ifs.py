@@ -19,7 +19,6 @@ import functools
 import hashlib
 import itertools
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.executor import Executor
+from pipeline.pictures import draws as draws_module
 from pipeline.pictures import ifs_kernels as kernels
+from pipeline.pictures import splitmix
 from pipeline.pictures.cache import Chunk, cached, chunk_length
+from pipeline.pictures.draws import Draws
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.recipe import IfsPictures
 
@@ -36,7 +38,10 @@ U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 
-_SOURCE_FILES = (Path(__file__), Path(kernels.__file__))
+_SOURCE_FILES = tuple(
+    Path(str(module))
+    for module in (__file__, kernels.__file__, draws_module.__file__, splitmix.__file__)
+)
 """Their content is part of the key, so that the cache never hides a change of the generator."""
 
 _PURPOSE = 0x494653  # "IFS": no other Philox stream of the same seed shares its words
@@ -87,36 +92,6 @@ def _render_chunk(shared: _Shared, job: _Job) -> Chunk:
         widths=[shared.size] * length,
         ids=[f"ifs-{index:06d}" for index in range(job.start, job.stop)],
     )
-
-
-class _Draws:
-    """Uniform numbers keyed by (seed, picture, attempt): raw Philox words, exact arithmetic."""
-
-    def __init__(self, seed: int, index: int, attempt: int) -> None:
-        self._philox = np.random.Philox(
-            key=np.array([seed, _PURPOSE], np.uint64),
-            counter=np.array([0, 0, attempt, index], np.uint64),
-        )
-        self._words: list[int] = []
-
-    def word(self) -> int:
-        """Return 64 random bits."""
-        if not self._words:
-            self._words = self._philox.random_raw(64).tolist()[::-1]
-        return self._words.pop()
-
-    def uniform(self, low: float, high: float) -> float:
-        """Return a number of [low, high)."""
-        return low + (high - low) * ((self.word() >> 11) * 2.0**-53)
-
-    def direction(self) -> tuple[float, float]:
-        """Return cosine and sine of a uniform angle: a point of the unit disc, normalised."""
-        while True:
-            x, y = self.uniform(-1, 1), self.uniform(-1, 1)
-            square = x * x + y * y
-            if 1e-6 < square <= 1:
-                length = math.sqrt(square)
-                return x / length, y / length
 
 
 class _View(NamedTuple):
@@ -175,11 +150,11 @@ def render_ifs(seed: int, index: int, out: U8) -> None:
     kernels.shade(soft, levels, tones, ink, grid, ground, out)
 
 
-def _dense_view(seed: int, index: int) -> tuple[_View, _Draws]:
+def _dense_view(seed: int, index: int) -> tuple[_View, Draws]:
     """Draw systems until one fills enough of its view; after the last attempt take the fullest."""
-    best: tuple[_View, _Draws] | None = None
+    best: tuple[_View, Draws] | None = None
     for attempt in range(_MAX_ATTEMPTS):
-        draws = _Draws(seed, index, attempt)
+        draws = Draws(seed, _PURPOSE, index, attempt)
         view = _draw_view(draws)
         if best is None or view.fill > best[0].fill:
             best = view, draws
@@ -189,7 +164,7 @@ def _dense_view(seed: int, index: int) -> tuple[_View, _Draws]:
     return best
 
 
-def _draw_view(draws: _Draws) -> _View:
+def _draw_view(draws: Draws) -> _View:
     maps, areas = _draw_maps(draws)
     colours = np.array([draws.word() >> 48 for _ in areas], np.uint64)
     pick = _pick_table(areas)
@@ -220,7 +195,7 @@ def _draw_view(draws: _Draws) -> _View:
     )
 
 
-def _draw_maps(draws: _Draws) -> tuple[F64, list[float]]:
+def _draw_maps(draws: Draws) -> tuple[F64, list[float]]:
     """Draw a contractive system: maps float64 [N, 6] and their |determinants|.
 
     A = rotation · diag(±σ1, ±σ2) · rotation with 1 ≥ σ1 ≥ σ2 ≥ 0 and Σ (σ1 + 2 σ2) = sigma-factor,

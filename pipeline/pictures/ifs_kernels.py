@@ -1,8 +1,8 @@
 """Pixel kernels of the affine IFS fractals: orbit, density, plasma, colour.
 
 Only + − × ÷, comparisons and integer arithmetic: libm and NumPy's vectorised logarithms and sines
-differ in the last bit between processors, these do not. Kernels draw from SplitMix64 (Steele et
-al., OOPSLA 2014), whose state is passed as uint64 [1] and advanced in place.
+differ in the last bit between processors, these do not. The state of SplitMix64
+(`pipeline.pictures.splitmix`) is passed as uint64 [1] and advanced in place.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.pictures.splitmix import next_signed, next_word
 from pipeline.render.jit import kernel
 
 U8 = npt.NDArray[np.uint8]
@@ -29,23 +30,6 @@ _PICK_MASK = np.uint64(PICK_SLOTS - 1)
 # million points in one cell the sum overflows: that cell's hue is then wrong, nothing else.
 _COUNT_SHIFT = np.uint64(32)
 _COLOUR_MASK = np.uint64(0xFFFFFFFF)
-
-
-@kernel
-def next_word(state: U64) -> np.uint64:
-    """Advance `state` and return 64 random bits."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    word: np.uint64 = z ^ (z >> np.uint64(31))
-    return word
-
-
-@kernel
-def next_signed(state: U64) -> float:
-    """Advance `state` and return a uniform number of [−1, 1)."""
-    return float(next_word(state) >> np.uint64(11)) * 2.0**-52 - 1.0
 
 
 @kernel
