@@ -198,7 +198,7 @@ def exp2(x: float) -> float:
 
 @kernel
 def exp(x: float) -> float:
-    """Return e^x; exp(0) = 1. Infinity above 709.8, 0 below −745.2."""
+    """Return e^x, exactly 1 at 0; infinity above 709.8, 0 below −745.2."""
     if not abs(x) < 1000.0:
         return x if np.isnan(x) else (np.inf if x > 0.0 else 0.0)
     whole = np.floor(x * _ONE_OVER_LN2 + 0.5)
@@ -247,7 +247,7 @@ def log2(x: float) -> float:
 
 @kernel
 def log(x: float) -> float:
-    """Return the natural logarithm of x; log(1) = 0. −∞ at 0, NaN below."""
+    """Return the natural logarithm of x, exactly 0 at 1; −∞ at 0, NaN below."""
     if not 0.0 < x < np.inf:
         return x if x > 0.0 else (-np.inf if x == 0.0 else np.nan)
     exponent, logarithm = _log_parts(float(x))
