@@ -1,0 +1,261 @@
+"""Feature visualisations: pictures that excite chosen units of a network's first layers.
+
+A picture is optimised from coloured noise until one channel of one layer, or two or three channels
+that take turns across the picture, respond strongly (Olah et al., "Feature Visualization", Distill
+2017; PixMix, Hendrycks et al., CVPR 2022, mixes with such pictures of early layers):
+
+* The unknowns are Fourier coefficients, weighted by 1/frequency, of three decorrelated colours. Adam
+  then moves all scales alike, and neither pixel noise nor grey fog wins.
+* Mean colour and contrast are drawn and held: no step can end in flat grey or in clipped black and
+  white. Values reach (0, 1) through x / √(1 + x²), which saturates far later than a sigmoid.
+* The picture is a torus. Every step sees it from another origin, turned by up to 8° and scaled by up
+  to 8 %, so that the network's zero padding leaves no frame and patterns finer than it can hold die.
+* The objective is on the map before its ReLU, relative to what noise and flat colour give: the mean
+  of z² / (z + 2) where z > 0, in deviations over noise, and a gentle slope below, so that a silent
+  unit has a gradient. Convex at first, it favours the arrangement that a unit looks for over an even
+  mix of its parts (a mean of z would not tell them apart); straight later, it fills the picture.
+
+Picture `index` is a pure function of (network, seed, index, attempt, size) on one machine with one
+version of torch, whatever else is rendered beside it; torch promises no more than that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.pictures.draws import Draws
+from pipeline.pictures.fvis_basis import GROUND, noise, pictures_of
+from pipeline.pictures.fvis_net import Network, require_torch
+from pipeline.pictures.fvis_probe import Probe, open_probe
+
+if TYPE_CHECKING:
+    import torch
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+MIN_ENTROPY_BITS = 3.0
+"""A picture below this luminance entropy (64 levels, at 64×64 pixels) is dull: draw it again."""
+MIN_AUTOCORRELATION = 0.2
+"""A picture whose neighbouring pixels agree less than this is pixel noise: draw it again."""
+
+GROUP = 16
+"""Pictures in a row that look at one layer of one network."""
+
+_PURPOSE = 0x46564953  # "FVIS"
+_WEIGHTS = (1.0, 0.7, 0.5)  # of the channels of one picture
+_SINGLES = 0.3  # share of pictures of one channel, where channels do not run out
+_SMALLEST = 32  # pixels; smaller pictures are made at a multiple and averaged
+_PIXELS_AT_ONCE = 1 << 16  # larger batches fall out of the processor's cache
+_NUM_STEPS = 40
+_RATE = 0.2  # of Adam, for coefficients that start in [−1, 1)
+_TURN = 8 * math.pi / 180
+_ZOOM = 0.08
+_SLOPE = 0.2
+_KNEE = 2.0  # deviations over noise
+
+
+class FvisShared(NamedTuple):
+    """What all pictures of a set have in common."""
+
+    seed: int
+    network: Network
+
+
+class _Task(NamedTuple):
+    """One picture's decisions; arrays are what the optimiser needs step by step."""
+
+    channels: tuple[int, int, int]
+    weights: tuple[float, float, float]
+    stripes: tuple[float, float, float]  # y and x period (whole numbers) and offset of the regions
+    ground: F32  # [3], before the squash
+    start: F32  # [3, S, S // 2 + 1, 2]
+    shifts: list[tuple[int, int]]  # per step, pixels
+    turns: F32  # [steps, 2, 3], affine maps
+
+
+def render_fvis_batch(shared: FvisShared, indices: Sequence[int], attempt: int, size: int) -> U8:
+    """Return pictures `indices` of a family, uint8 [n, size, size, 3].
+
+    Args:
+        shared: seed and network, see `fvis_net.load_network`.
+        indices: any, in any order; 16 in a row that start at a multiple of 16 share a layer, which
+            is quickest.
+        attempt: 0 to 2⁶⁴ − 1, another draw of the same pictures.
+        size: pixels, 8 or more.
+
+    Raises:
+        DreamshardsError: torch is not installed.
+    """
+    require_torch()
+    out = np.empty((len(indices), size, size, 3), np.uint8)
+    canvas = size * -(-_SMALLEST // size)
+    length = max(1, min(GROUP, _PIXELS_AT_ONCE // canvas**2))
+    places: dict[tuple[int, int], list[int]] = {}
+    for place, index in enumerate(indices):
+        places.setdefault(_where(shared.network, index, attempt), []).append(place)
+    with _settings():
+        for (number, layer), group in places.items():
+            probe = open_probe(shared.network, number)
+            for first in range(0, len(group), length):
+                some = group[first : first + length]
+                tasks = [
+                    _plan(shared, probe, layer, indices[place], attempt, canvas) for place in some
+                ]
+                out[some] = _shrunk(_optimise(probe, layer, tasks, canvas), size)
+    return out
+
+
+def _where(network: Network, index: int, attempt: int) -> tuple[int, int]:
+    """Return (number of the network, layer) that picture `index` looks at."""
+    group = index // GROUP
+    number = group // network.num_layers if network.endless else 0
+    return number, (group + attempt) % network.num_layers
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Run on one thread, in the one convolution whose result for a picture does not depend on the batch."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with (
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.nnpack.flags(enabled=False),
+            torch.enable_grad(),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _plan(
+    shared: FvisShared, probe: Probe, layer: int, index: int, attempt: int, canvas: int
+) -> _Task:
+    draws = Draws(shared.seed, _PURPOSE, index, attempt)
+    alive = probe.reference(layer, canvas).alive
+    place = index // GROUP // probe.num_layers * GROUP + index % GROUP
+    if shared.network.endless:
+        single = draws.uniform(0, 1) < _SINGLES
+    else:
+        single = attempt == 0 and place < len(alive)
+    channels = [alive[place % len(alive) if attempt == 0 else draws.choice(len(alive))]]
+    others = 0 if single else 1 + draws.choice(2)
+    for _ in range(others):
+        channels.append(alive[draws.choice(len(alive))])
+    weights = _WEIGHTS[: len(channels)] + (0.0,) * (3 - len(channels))
+    while True:
+        stripes = float(draws.choice(3)) - 1, float(draws.choice(2))
+        if stripes != (0.0, 0.0):
+            break
+    offset = draws.uniform(0, 1)
+    ground = [draws.uniform(-GROUND, GROUND) for _ in range(3)]
+    shifts, turns = [], np.empty((_NUM_STEPS, 2, 3), np.float32)
+    for step in range(_NUM_STEPS):
+        shifts.append((int(draws.uniform(0, canvas)), int(draws.uniform(0, canvas))))
+        angle, zoom = draws.uniform(-_TURN, _TURN), draws.uniform(1 - _ZOOM, 1 + _ZOOM)
+        c, s = zoom * math.cos(angle), zoom * math.sin(angle)
+        turns[step] = (c, s, 0), (-s, c, 0)
+    padded = (*channels, 0, 0)[:3]
+    return _Task(
+        channels=(padded[0], padded[1], padded[2]),
+        weights=(weights[0], weights[1], weights[2]),
+        stripes=(*stripes, offset),
+        ground=np.array(ground, np.float32),
+        start=noise(draws.word(), canvas),
+        shifts=shifts,
+        turns=turns,
+    )
+
+
+def _optimise(probe: Probe, layer: int, tasks: list[_Task], canvas: int) -> torch.Tensor:
+    """Return the pictures of `tasks` in (−1, 1), float32 [n, 3, S, S]."""
+    import torch
+
+    coefficients = torch.from_numpy(np.stack([task.start for task in tasks]))
+    ground = torch.from_numpy(np.stack([task.ground for task in tasks]))
+    turns = torch.from_numpy(np.stack([task.turns for task in tasks]))
+    first, second = torch.zeros_like(coefficients), torch.zeros_like(coefficients)
+    for step in range(_NUM_STEPS):
+        coefficients.requires_grad_(True)
+        shifts = [task.shifts[step] for task in tasks]
+        x = _seen(pictures_of(coefficients, ground, canvas), shifts, turns[:, step])
+        response = _response(probe, layer, tasks, x, shifts)
+        (slope,) = torch.autograd.grad(response.sum(), coefficients)
+        # Adam (Kingma & Ba, ICLR 2015), in steps that round alike wherever a picture lies in memory.
+        first = first * 0.9 + slope * 0.1
+        second = second * 0.999 + slope * slope * 0.001
+        mean, square = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
+        coefficients = (coefficients.detach() + mean / (torch.sqrt(square) + 1e-8) * _RATE).detach()
+    with torch.no_grad():
+        return pictures_of(coefficients, ground, canvas)
+
+
+def _seen(x: torch.Tensor, shifts: list[tuple[int, int]], turns: torch.Tensor) -> torch.Tensor:
+    """Return the pictures from another origin, turned and scaled about the centre."""
+    import torch
+
+    rolled = torch.stack(
+        [torch.roll(picture, shift, (1, 2)) for picture, shift in zip(x, shifts, strict=True)]
+    )
+    functional = torch.nn.functional
+    grid = functional.affine_grid(turns, list(x.shape), align_corners=False)
+    return functional.grid_sample(
+        rolled, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def _response(
+    probe: Probe, layer: int, tasks: list[_Task], x: torch.Tensor, shifts: list[tuple[int, int]]
+) -> torch.Tensor:
+    """Return how strongly each picture excites its channels, float32 [n]."""
+    import torch
+
+    reference = probe.reference(layer, x.shape[-1])
+    channels = torch.tensor([task.channels for task in tasks])
+    z = probe.maps(x, layer)[torch.arange(len(tasks))[:, None], channels]
+    z = (z - reference.base[channels][..., None, None]) * reference.gain[channels][..., None, None]
+    excited = torch.where(z > 0, z * z / (torch.abs(z) + _KNEE), _SLOPE * z)
+    shares = torch.stack(
+        [
+            _regions(task, shift, x.shape[-1], excited.shape[-2:])
+            for task, shift in zip(tasks, shifts, strict=True)
+        ]
+    )
+    return (excited * shares).mean((1, 2, 3))
+
+
+def _regions(
+    task: _Task, shift: tuple[int, int], canvas: int, shape: Sequence[int]
+) -> torch.Tensor:
+    """Return each channel's weight at each place of the map, float32 [3, h, w]."""
+    import torch
+
+    weights = torch.tensor(task.weights)[:, None, None]
+    if not task.weights[1]:
+        return weights.expand(3, *shape)
+    down, across, offset = task.stripes
+    y = (torch.arange(shape[0]) + 0.5) / shape[0] - shift[0] / canvas
+    x = (torch.arange(shape[1]) + 0.5) / shape[1] - shift[1] / canvas
+    phase = down * y[:, None] + across * x[None, :] + offset
+    count = 3 if task.weights[2] else 2
+    turn = phase[None] + (torch.arange(3) / count)[:, None, None]
+    wave = torch.abs(2 * (turn - torch.floor(turn)) - 1)
+    return weights * wave * wave * (3 - 2 * wave)
+
+
+def _shrunk(x: torch.Tensor, size: int) -> U8:
+    """Return pictures in (−1, 1) as uint8 [n, size, size, 3], averaged over whole squares of pixels."""
+    values = x.permute(0, 2, 3, 1).double().numpy()
+    n, canvas = values.shape[:2]
+    step = canvas // size
+    values = values.reshape(n, size, step, size, step, 3).mean((2, 4))
+    return np.floor((values + 1) * 127.5 + 0.5).astype(np.uint8)
