@@ -144,7 +144,7 @@ def cover(shape: int, bounds: F64, radii: F64, state: U64, out: U8) -> int:
         word = next_word(state)
         for channel in range(3):
             colour[channel] = np.int32((word >> np.uint64(8 * channel)) & np.uint64(255))
-        place = np.searchsorted(bounds, next_unit(state), side="right")
+        place = int(np.searchsorted(bounds, next_unit(state), side="right"))
         radius = radii[min(place, radii.size - 1)] * side
         x, y = next_unit(state) * side, next_unit(state) * side
         kind = int((word >> np.uint64(32)) % np.uint64(MIXED)) if shape == MIXED else shape
