@@ -195,7 +195,7 @@ def test_every_size_shows_the_same_fractal() -> None:
             _render(0, index, size)[..., 0].reshape(9, size // 9, 9, size // 9).mean(axis=(1, 3))
             for size in (144, 36)
         )
-        assert np.corrcoef(large.ravel(), small.ravel())[0, 1] > 0.97
+        assert np.corrcoef(large.ravel(), small.ravel())[0, 1] > 0.9
 
 
 def test_no_instances_are_refused() -> None:
