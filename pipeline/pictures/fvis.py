@@ -114,9 +114,9 @@ def render_fvis_batch(shared: FvisShared, indices: Sequence[int], attempt: int, 
 
 def _where(network: Network, index: int, attempt: int) -> tuple[int, int]:
     """Return (number of the network, layer) that picture `index` looks at."""
-    group = index // GROUP
-    number = group // network.num_layers if network.endless else 0
-    return number, (group + attempt) % network.num_layers
+    group, cycle = index // GROUP, network.cycle
+    number = group // len(cycle) if network.endless else 0
+    return number, cycle[(group + attempt) % len(cycle)]
 
 
 @contextmanager
@@ -142,12 +142,13 @@ def _plan(
 ) -> _Task:
     draws = Draws(shared.seed, _PURPOSE, index, attempt)
     alive = probe.reference(layer, canvas).alive
-    place = index // GROUP // probe.num_layers * GROUP + index % GROUP
     if shared.network.endless:
-        single = draws.uniform(0, 1) < _SINGLES
+        single, channel = draws.uniform(0, 1) < _SINGLES, draws.choice(len(alive))
     else:
+        place = index // GROUP // len(shared.network.cycle) * GROUP + index % GROUP
         single = attempt == 0 and place < len(alive)
-    channels = [alive[place % len(alive) if attempt == 0 else draws.choice(len(alive))]]
+        channel = place if single else draws.choice(len(alive))
+    channels = [alive[channel]]
     others = 0 if single else 1 + draws.choice(2)
     for _ in range(others):
         channels.append(alive[draws.choice(len(alive))])
@@ -223,6 +224,9 @@ def _response(
     channels = torch.tensor([task.channels for task in tasks])
     z = probe.maps(x, layer)[torch.arange(len(tasks))[:, None], channels]
     z = (z - reference.base[channels][..., None, None]) * reference.gain[channels][..., None, None]
+    if layer:
+        stride = x.shape[-1] / z.shape[-1]
+        z = torch.nn.functional.max_pool2d(z, min(z.shape[-1], max(3, min(8, round(16 / stride)))))
     excited = torch.where(z > 0, z * z / (torch.abs(z) + _KNEE), _SLOPE * z)
     shares = torch.stack(
         [

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import DreamshardsError, UsageError, nearest
-from pipeline.pictures.fvis_oriented import NUM_LAYERS, Layer
+from pipeline.pictures.fvis_oriented import CYCLE, Layer
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class Network:
     Attributes:
         digest: hex SHA-256 of all that pictures depend on.
         kind: "oriented", "chain" or "torchvision".
-        num_layers: how many layers can be looked at.
+        cycle: the layers that groups of pictures look at in turn, 0 the first.
         seed: of the family of "oriented" networks.
         layers: of a "chain".
         name, nodes, tensors: a "torchvision" architecture, the places looked at, and its weights up to there.
@@ -50,7 +50,7 @@ class Network:
 
     digest: str
     kind: Literal["oriented", "chain", "torchvision"] = field(compare=False)
-    num_layers: int = field(compare=False)
+    cycle: tuple[int, ...] = field(compare=False)
     seed: int = field(default=0, compare=False)
     layers: tuple[Layer, ...] = field(default=(), compare=False)
     name: str = field(default="", compare=False)
@@ -119,8 +119,8 @@ def load_network(
         layers = leading_convolutions(_read_checkpoint(Path(checkpoint)), Path(checkpoint))
         arrays = [array for layer in layers for array in (layer.weight, layer.bias)]
         digest = _digest(["chain", [layer[2:] for layer in layers]], arrays)
-        return Network(digest, "chain", len(layers), layers=layers)
-    return Network(_digest(["oriented", seed], []), "oriented", NUM_LAYERS, seed=seed)
+        return Network(digest, "chain", tuple(range(len(layers))), layers=layers)
+    return Network(_digest(["oriented", seed], []), "oriented", CYCLE, seed=seed)
 
 
 def _digest(names: list[Any], arrays: list[npt.NDArray[Any]]) -> str:
@@ -269,4 +269,6 @@ def _torchvision(
         tensors = fvis_torchvision.replaced_tensors(tensors, _read_checkpoint(path), name, path)
     keys = sorted(tensors)
     digest = _digest(["torchvision", name, nodes, keys], [tensors[key] for key in keys])
-    return Network(digest, "torchvision", len(nodes), name=name, nodes=nodes, tensors=tensors)
+    return Network(
+        digest, "torchvision", tuple(range(len(nodes))), name=name, nodes=nodes, tensors=tensors
+    )

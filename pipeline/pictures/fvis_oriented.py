@@ -20,7 +20,11 @@ from pipeline.pictures.draws import Draws
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-NUM_LAYERS = 3
+CYCLE = (1, 2, 0, 1, 2)
+"""Layers in the order that groups of pictures look at them: few of the first, whose bands are alike."""
+
+_SIZES = ((5, 1, True), (7, 1, True), (7, 2, False), (9, 2, False), (11, 2, True))
+# The first layer: side of its filters, stride, whether it is pooled.
 
 _PURPOSE = 0x464E4554  # "FNET"
 _OPPONENTS = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
@@ -54,23 +58,23 @@ class _Filters(NamedTuple):
 def draw_layers(seed: int, number: int) -> tuple[Layer, ...]:
     """Return the three layers of network `number` of the family `seed`."""
     draws = Draws(seed, _PURPOSE, number, 0)
-    side = (5, 7, 7)[draws.choice(3)]
-    filters = _draw_filters(draws, (24, 32)[draws.choice(2)], side)
+    side, stride, pooled = _SIZES[draws.choice(len(_SIZES))]
+    filters = _draw_filters(draws, (24, 32)[draws.choice(2)], side, 3.2 if stride == 1 else 4.5)
     second = _draw_arrangements(draws, 32, (5, 5, 7)[draws.choice(3)], filters)
     third = _draw_assemblies(draws, 32, second.shape[0])
     return (
-        _layer(filters.weight, pooled=True),
-        _layer(second, pooled=True),
+        _layer(filters.weight, stride, pooled),
+        _layer(second, 1, True),
         _layer(third),
     )
 
 
-def _layer(weight: F64, pooled: bool = False) -> Layer:
+def _layer(weight: F64, stride: int = 1, pooled: bool = False) -> Layer:
     bias = np.zeros(len(weight), np.float32)
-    return Layer(np.ascontiguousarray(weight, np.float32), bias, pooled=pooled)
+    return Layer(np.ascontiguousarray(weight, np.float32), bias, stride, pooled)
 
 
-def _draw_filters(draws: Draws, count: int, side: int) -> _Filters:
+def _draw_filters(draws: Draws, count: int, side: int, finest: float) -> _Filters:
     """Draw Gabor filters, a fifth of them round instead, each along one direction of colour."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     weight = np.empty((count, 3, side, side))
@@ -78,7 +82,7 @@ def _draw_filters(draws: Draws, count: int, side: int) -> _Filters:
     turn = draws.uniform(0, 1)
     for k in range(count):
         angles[k] = math.pi * ((0.618034 * k + turn) % 1 + draws.uniform(-0.03, 0.03))
-        wave = 3.2 * (side / 3.2) ** draws.uniform(0, 1) * 1.1
+        wave = finest * (1.2 * side / finest) ** draws.uniform(0, 1)
         waves[k] = math.log2(wave)
         colours[k] = _draw_colour(draws)
         across = x * math.cos(angles[k]) + y * math.sin(angles[k])

@@ -37,15 +37,11 @@ class Probe:
     """A network cut open after each of its first layers.
 
     Attributes:
-        num_layers: how many layers can be looked at.
         num_inputs: channels the network takes, 1 (grey) or 3.
     """
 
-    def __init__(
-        self, maps: Callable[[torch.Tensor, int], torch.Tensor], num_layers: int, num_inputs: int
-    ) -> None:
+    def __init__(self, maps: Callable[[torch.Tensor, int], torch.Tensor], num_inputs: int) -> None:
         self._maps = maps
-        self.num_layers = num_layers
         self.num_inputs = num_inputs
         self._references: dict[tuple[int, int], Reference] = {}
 
@@ -54,7 +50,7 @@ class Probe:
 
         Args:
             pictures: float32 [n, 3, S, S] in (−1, 1).
-            layer: 0 to num_layers − 1.
+            layer: 0 for the first.
         """
         if self.num_inputs == 1:
             pictures = pictures.mean(1, keepdim=True)
@@ -88,9 +84,9 @@ def open_probe(network: Network, number: int) -> Probe:
         from pipeline.pictures.fvis_torchvision import extractor
 
         maps = extractor(network.name, network.nodes, network.tensors)
-        return Probe(maps, network.num_layers, 3)
+        return Probe(maps, 3)
     layers = draw_layers(network.seed, number) if network.endless else network.layers
-    return Probe(_chain(layers), len(layers), layers[0].weight.shape[1])
+    return Probe(_chain(layers), layers[0].weight.shape[1])
 
 
 def _chain(layers: tuple[Layer, ...]) -> Callable[[torch.Tensor, int], torch.Tensor]:
