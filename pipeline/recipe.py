@@ -12,18 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from pipeline.complaints import TAGS, complaints, shown
 from pipeline.errors import UsageError, nearest
-
-
-class Section(BaseModel):
-    """A part of a recipe: no unknown fields, no silent conversions, immutable."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
+from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
+from pipeline.section import Section
 
 # ── clean datasets ──
 
@@ -102,29 +97,6 @@ class PixMixConfig(Section):
 
 AugmentationConfig = Annotated[CleanConfig | PixMixConfig, Field(discriminator="family")]
 
-# ── mixing sets ──
-
-
-class FolderPictures(Section):
-    """Every picture below `path`, at any depth, shorter side resized to `size`."""
-
-    kind: Literal["folder"]
-    path: str
-    size: int | None = Field(None, ge=8, le=2048)
-    on_unreadable: Literal["stop", "skip"] = "stop"
-
-
-class IfsPictures(Section):
-    """Generated colour fractals of affine iterated function systems, size×size."""
-
-    kind: Literal["ifs"]
-    count: int = Field(1000, ge=1, le=1_000_000)
-    size: int | None = Field(None, ge=8, le=2048)
-    seed: int = Field(0, ge=0, lt=2**64)
-
-
-PicturesConfig = Annotated[FolderPictures | IfsPictures, Field(discriminator="kind")]
-
 # ── shards ──
 
 
@@ -171,7 +143,7 @@ class Recipe(Section):
         if self.mixing_set is None:
             raise ValueError(
                 f"mixing_set is missing: family {self.augmentation.family!r} needs one "
-                "(kind: 'folder' or 'ifs')"
+                "(kind: 'library', or kind: 'folder' with its path)"
             )
         if self.mixing_set.size is not None and self.mixing_set.size < self.transform.size:
             raise ValueError(
@@ -201,14 +173,15 @@ class Recipe(Section):
         """Fill in every value left to the recipe's own rules, so that nothing is implied.
 
         Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures:
-        S + S//7 (36 for 32, 256 for 224). The clean family uses no mixing set, so none is kept.
+        S + S//7 (36 for 32, 256 for 224), except those of an array, which stay as they are. The clean
+        family uses no mixing set, so none is kept.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in LOSSY_CODECS:
             quality = 95
         shards = self.shards.model_copy(update={"codec": codec, "quality": quality})
         pictures = self.mixing_set if self.augmentation.family != "clean" else None
-        if pictures is not None and pictures.size is None:
+        if pictures is not None and pictures.size is None and pictures.kind != "npy":
             pictures = pictures.model_copy(update={"size": size + size // 7})
         return self.model_copy(update={"shards": shards, "mixing_set": pictures})
 
@@ -245,6 +218,51 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             f"recipe {name_or_path}: got {shown(content)}; allowed: a mapping of fields"
         )
     return parse_recipe(override_recipe(content, overrides), f"recipe {name_or_path}")
+
+
+def load_pictures(
+    name: str, overrides: Sequence[str] = (), fields: dict[str, Any] | None = None
+) -> PicturesConfig:
+    """Return the mixing set of a recipe, or of a kind by its name, with `fields` in place of its own.
+
+    Args:
+        name: a kind, whose section the overrides change; a preset or a YAML file, which they change.
+        overrides: `key=value`.
+        fields: of the section, such as `count`; None leaves what is there.
+
+    Raises:
+        UsageError: names each wrong field, its value and what is allowed.
+    """
+    given = {field: value for field, value in (fields or {}).items() if value is not None}
+    if name in PICTURE_KINDS:
+        content = override_recipe({"kind": name}, overrides) | given
+        try:
+            section = OnePart.model_validate({"part": content}).part
+        except ValidationError as error:
+            lines = [
+                line.removeprefix("part.") for line in complaints(error, {"part": content}, OnePart)
+            ]
+            raise UsageError(
+                "\n  ".join([f"{name} is not valid; nothing was made", *lines])
+            ) from error
+        if section.size is None and section.kind != "npy":
+            section = section.model_copy(update={"size": PICTURE_SIZE})
+        return section
+    path = Path(name)
+    known = path.suffix in (".yaml", ".yml") or path.is_file() or name in preset_names()
+    if not known:
+        names = [*PICTURE_KINDS, *preset_names()]
+        raise UsageError(
+            f"unknown recipe or kind {name!r}{nearest(name, names)}; allowed: a .yaml file, a preset "
+            f"({', '.join(preset_names())}) or a kind of pictures ({', '.join(PICTURE_KINDS)})"
+        )
+    sets = [f"mixing_set.{field}={value}" for field, value in given.items()]
+    recipe = load_recipe(name, [*overrides, *sets])
+    if recipe.mixing_set is None:
+        raise UsageError(
+            f"recipe {name} has no mixing set: its family is {recipe.augmentation.family!r}"
+        )
+    return recipe.mixing_set
 
 
 def parse_recipe(content: dict[str, Any], where: str) -> Recipe:

@@ -16,10 +16,11 @@ from PIL import Image
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
+from pipeline.picture_sections import PICTURE_KINDS, FolderPictures, PicturesConfig
 from pipeline.pictures import PICTURES, cache, open_pictures
-from pipeline.pictures.cache import Chunk, cached
-from pipeline.pictures.picture_set import PictureSet
-from pipeline.recipe import FolderPictures, PicturesConfig
+from pipeline.pictures.cache import cached
+from pipeline.pictures.chunks import Chunk, ChunkStore
+from pipeline.pictures.picture_set import PictureSet, Tally
 from pipeline.sources.images import decode, resize_shorter_side
 from pipeline.sources.source import Skipped
 
@@ -46,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "pictures"
 
 
-def _never() -> Iterator[Chunk]:
+def _never(_: object) -> Iterator[Chunk]:
     raise AssertionError("nothing should be made")
 
 
@@ -65,7 +66,7 @@ def _assert_whole(pictures: PictureSet) -> None:
 
 
 def test_a_set_is_stored_once_and_memory_mapped(folder: Path) -> None:
-    made = cached("k", 4, lambda: CHUNKS)
+    made = cached("k", 4, lambda _: CHUNKS)
     again = cached("k", 4, _never)
     _assert_whole(made)
     _assert_whole(again)
@@ -78,8 +79,8 @@ def test_a_set_is_stored_once_and_memory_mapped(folder: Path) -> None:
 
 
 def test_the_order_in_which_chunks_arrive_does_not_matter(folder: Path) -> None:
-    first = cached("k", 4, lambda: CHUNKS)
-    second = cached("l", 4, lambda: CHUNKS[::-1])
+    first = cached("k", 4, lambda _: CHUNKS)
+    second = cached("l", 4, lambda _: CHUNKS[::-1])
     _assert_whole(second)
     assert first.digest == second.digest
     for name in ("pixels.npy", "index.parquet"):
@@ -88,7 +89,7 @@ def test_the_order_in_which_chunks_arrive_does_not_matter(folder: Path) -> None:
 
 def test_the_digest_covers_sizes_ids_and_pixels() -> None:
     def digest(chunk: Chunk) -> str:
-        return cached(f"k{chunk}", 1, lambda: (chunk,)).digest
+        return cached(f"k{chunk}", 1, lambda _: (chunk,)).digest
 
     base = Chunk(0, np.zeros(12, np.uint8), [2], [2], ["a"])
     # May change only together with the format of the cache: datasets record this digest.
@@ -104,7 +105,7 @@ def test_the_digest_covers_sizes_ids_and_pixels() -> None:
 
 
 def test_verify_finds_one_changed_pixel(folder: Path) -> None:
-    cached("k", 4, lambda: CHUNKS).verify()
+    cached("k", 4, lambda _: CHUNKS).verify()
     with (folder / "k" / "pixels.npy").open("r+b") as file:
         file.seek(-5, os.SEEK_END)
         file.write(b"\xff")
@@ -118,7 +119,7 @@ def test_verify_finds_one_changed_pixel(folder: Path) -> None:
 def test_a_broken_entry_is_reported_and_made_again(
     name: str, damage: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cached("k", 4, lambda: CHUNKS)
+    cached("k", 4, lambda _: CHUNKS)
     path = folder / "k" / name
     content = path.read_bytes()
     changed = {
@@ -131,7 +132,7 @@ def test_a_broken_entry_is_reported_and_made_again(
         path.unlink()
     else:
         path.write_bytes(changed[damage])
-    _assert_whole(cached("k", 4, lambda: CHUNKS))
+    _assert_whole(cached("k", 4, lambda _: CHUNKS))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert str(folder / "k") in caplog.text
     _assert_whole(cached("k", 4, _never))
@@ -141,14 +142,14 @@ def test_a_broken_entry_is_reported_and_made_again(
 def test_a_file_in_the_place_of_an_entry_is_replaced(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "k").write_bytes(b"?")
-    _assert_whole(cached("k", 4, lambda: CHUNKS))
+    _assert_whole(cached("k", 4, lambda _: CHUNKS))
     _assert_whole(cached("k", 4, _never))
 
 
 def test_of_two_that_make_one_set_the_later_discards_its_copy(folder: Path) -> None:
-    def overtaken() -> Iterator[Chunk]:
+    def overtaken(_: object) -> Iterator[Chunk]:
         yield CHUNKS[0]
-        _assert_whole(cached("k", 4, lambda: CHUNKS))
+        _assert_whole(cached("k", 4, lambda _: CHUNKS))
         inode.append((folder / "k").stat().st_ino)
         yield CHUNKS[1]
 
@@ -161,8 +162,9 @@ def test_of_two_that_make_one_set_the_later_discards_its_copy(folder: Path) -> N
 def test_two_processes_that_make_one_set_at_once(folder: Path) -> None:
     script = (
         "import pathlib, sys, time, numpy as np\n"
-        "from pipeline.pictures.cache import Chunk, cached\n"
-        "def make():\n"
+        "from pipeline.pictures.cache import cached\n"
+        "from pipeline.pictures.chunks import Chunk\n"
+        "def make(store):\n"
         "    while len(list(pathlib.Path(sys.argv[1]).glob('.k.*.tmp'))) < 2:\n"
         "        time.sleep(0.01)\n"
         "    yield Chunk(0, np.zeros(12, np.uint8), [2], [2], ['a'])\n"
@@ -176,35 +178,88 @@ def test_two_processes_that_make_one_set_at_once(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["k"]
 
 
-def test_an_exception_leaves_nothing(folder: Path) -> None:
-    def failing() -> Iterator[Chunk]:
-        yield CHUNKS[0]
-        raise DreamshardsError("the worker fell over")
+def _failing(_: object) -> Iterator[Chunk]:
+    yield CHUNKS[0]
+    raise DreamshardsError("the worker fell over")
 
+
+def test_after_an_exception_only_what_is_left_is_made(folder: Path) -> None:
     with pytest.raises(DreamshardsError, match="the worker fell over"):
-        cached("k", 4, failing)
-    assert list(folder.iterdir()) == []
+        cached("k", 4, _failing)
+    assert [path.name for path in folder.iterdir()] == [".k.chunks"]
+
+    def rest(store: ChunkStore) -> Iterator[Chunk]:
+        assert store.numbers == {0}
+        assert store.num_pictures == 2
+        yield CHUNKS[1]
+
+    _assert_whole(cached("k", 4, rest))
+    assert [path.name for path in folder.iterdir()] == ["k"]
 
 
-def test_a_kill_leaves_nothing_visible_and_the_remains_go_after_a_day(folder: Path) -> None:
+@pytest.mark.parametrize("keep", [0, 1, 0.5, 0.99])
+def test_a_damaged_chunk_is_made_again(folder: Path, keep: float) -> None:
+    with pytest.raises(DreamshardsError):
+        cached("k", 4, _failing)
+    stored = folder / ".k.chunks" / "000000.npz"
+    content = stored.read_bytes()
+    if keep == 1:
+        stored.write_bytes(content.replace(bytes(range(24)), bytes(range(1, 25))))
+    else:
+        stored.write_bytes(content[: int(keep * len(content))])
+
+    def all_of_it(store: ChunkStore) -> Iterator[Chunk]:
+        assert store.numbers == set()
+        yield from CHUNKS
+
+    _assert_whole(cached("k", 4, all_of_it))
+
+
+def test_chunks_of_a_set_that_another_process_makes_are_left_alone(folder: Path) -> None:
+    def overtaken(store: ChunkStore) -> Iterator[Chunk]:
+        yield CHUNKS[0]
+        with pytest.raises(DreamshardsError):
+            cached("k", 4, _failing)
+        yield CHUNKS[1]
+
+    _assert_whole(cached("k", 4, overtaken))
+
+
+def test_tallies_of_chunks_are_added_up_by_kind() -> None:
+    tallies = Tally("flame", 2, 5, 2, 1, 0), Tally("ifs", 1, 1, 0, 0, 0)
+    chunks = CHUNKS[0]._replace(tallies=tallies), CHUNKS[1]._replace(tallies=tallies[:1])
+    for _ in range(2):  # made, then from the cache
+        found = cached("k", 4, lambda _: chunks).tallies
+        assert found == (Tally("flame", 4, 10, 4, 2, 0), Tally("ifs", 1, 1, 0, 0, 0))
+
+
+def test_a_kill_leaves_nothing_visible_and_the_remains_go_in_time(folder: Path) -> None:
     script = (
         "import os, signal, numpy as np\n"
-        "from pipeline.pictures.cache import Chunk, cached\n"
-        "def make():\n"
+        "from pipeline.pictures.cache import cached\n"
+        "from pipeline.pictures.chunks import Chunk\n"
+        "def make(store):\n"
         "    yield Chunk(0, np.zeros(12, np.uint8), [2], [2], ['a'])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "cached('k', 2, make)\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == -9
-    (remains,) = folder.iterdir()
+    remains, chunks = sorted(folder.iterdir(), key=lambda path: path.suffix, reverse=True)
+    assert chunks.name == ".k.chunks"
     assert remains.name.startswith(".k.")
-    cached("k", 4, lambda: CHUNKS)
+    cached("m", 4, lambda _: CHUNKS)
     assert remains.exists()  # another process might be writing it
-    yesterday = time.time() - 25 * 3600
-    for path in (remains, *remains.iterdir()):
-        os.utime(path, (yesterday, yesterday))
-    cached("l", 4, lambda: CHUNKS)
-    assert sorted(path.name for path in folder.iterdir()) == ["k", "l"]
+    for left, days in ((remains, 1.1), (chunks, 7.1)):
+        past = time.time() - days * 24 * 3600
+        for path in (left, *left.iterdir()):
+            os.utime(path, (past, past))
+        cached(f"after {days} days", 4, lambda _: CHUNKS)
+        assert not left.exists()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "after 1.1 days",
+        "after 7.1 days",
+        "m",
+    ]
 
 
 def test_a_full_disk_names_the_cache_and_the_remedy(
@@ -215,9 +270,9 @@ def test_a_full_disk_names_the_cache_and_the_remedy(
 
     monkeypatch.setattr(cache.os, "fsync", full)
     with pytest.raises(DreamshardsError, match=r"No space left.*set DREAMSHARDS_CACHE") as caught:
-        cached("k", 4, lambda: CHUNKS)
+        cached("k", 4, lambda _: CHUNKS)
     assert str(folder) in str(caught.value)
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [".k.chunks"]
 
 
 # ── folder ──
@@ -346,7 +401,9 @@ def test_unreadable_pictures_stop_with_a_full_list(tmp_path: Path, folder: Path)
         "empty.jpg",
         "text.png",
     ]
-    assert list(folder.iterdir()) == []
+    assert [path.suffix for path in folder.iterdir()] == [".chunks"]
+    with pytest.raises(DreamshardsError, match="3 of 4 pictures"):  # from what was stored
+        _open(tmp_path / "set")
 
 
 def test_unreadable_pictures_can_be_left_out_and_are_recorded(tmp_path: Path) -> None:
@@ -390,4 +447,5 @@ def test_a_picture_in_the_style_of_the_published_set(tmp_path: Path) -> None:
 
 def test_every_kind_of_a_recipe_has_a_maker() -> None:
     models = PicturesConfig.__origin__.__args__  # type: ignore[attr-defined]
-    assert {model.model_fields["kind"].annotation.__args__[0] for model in models} == set(PICTURES)
+    kinds = [kind for model in models for kind in model.model_fields["kind"].annotation.__args__]
+    assert sorted(kinds) == sorted(PICTURES) == list(PICTURE_KINDS)

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from pipeline.executor import InlineExecutor
+from pipeline.picture_sections import IfsPictures
 from pipeline.pictures import ifs, ifs_kernels, open_pictures
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.picture_set import PictureSet
-from pipeline.recipe import IfsPictures
 
 # A change of these means that every mixing set and dataset made with them changes: give the
 # generator a new `_VERSION` in the same commit. They hold on any x86-64 processor.
@@ -45,7 +45,7 @@ def _open(count: int, size: int = 36, seed: int = 0, backwards: bool = False) ->
 
 def _render(seed: int, index: int, size: int) -> ifs.U8:
     picture = np.empty((size, size, 3), np.uint8)
-    ifs.render_ifs(seed, index, picture)
+    ifs.render_ifs(seed, index, 0, picture)
     return picture
 
 
@@ -77,7 +77,6 @@ def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
 def test_chunks_and_their_order_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _open(20)
     monkeypatch.setenv("DREAMSHARDS_CACHE", os.environ["DREAMSHARDS_CACHE"] + "/other")
-    monkeypatch.setattr(ifs, "chunk_length", lambda size: 3)
     assert _open(20, backwards=True).digest == whole.digest
 
 
@@ -202,7 +201,7 @@ def test_hardly_a_picture_is_dull_or_empty() -> None:
 
 
 def test_systems_that_fill_little_are_drawn_again() -> None:
-    views = [ifs._dense_view(0, index)[0] for index in range(200)]
+    views = [ifs._dense_view(0, index, 0)[0] for index in range(200)]
     assert min(view.fill for view in views) >= ifs._MIN_FILL
     first = [ifs._draw_view(Draws(0, ifs._PURPOSE, index, 0)).fill for index in range(200)]
     assert 0.03 < np.mean(np.array(first) < ifs._MIN_FILL) < 0.3

@@ -1,6 +1,7 @@
 """Mixing sets: the pictures that samples are mixed with, made once, then memory-mapped.
 
-A new kind is one module with a `make_…` function, one recipe section and one line in `PICTURES`.
+A new kind is one module, one recipe section, and one line: of a generator in `GENERATORS`
+(`pipeline.pictures.generated`), of anything else in `PICTURES` here.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.executor import Executor
+from pipeline.picture_sections import PicturesConfig
+from pipeline.pictures.blend import make_blend_pictures, make_named_blend
 from pipeline.pictures.folder import make_folder_pictures
-from pipeline.pictures.ifs import make_ifs_pictures
+from pipeline.pictures.generated import GENERATORS, make_generated_pictures
+from pipeline.pictures.npy import make_npy_pictures
 from pipeline.pictures.picture_set import PictureSet
-from pipeline.recipe import PicturesConfig
 
 PICTURES: dict[str, Callable[[Any, Executor], PictureSet]] = {
+    **dict.fromkeys(GENERATORS, make_generated_pictures),
+    "blend": make_blend_pictures,
     "folder": make_folder_pictures,
-    "ifs": make_ifs_pictures,
+    "fractals": make_named_blend,
+    "library": make_named_blend,
+    "npy": make_npy_pictures,
 }
 """Recipe kind → how a set of that kind is opened, made first if need be."""
 

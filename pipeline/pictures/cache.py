@@ -3,10 +3,11 @@
 An entry is a folder named by the key of what it holds:
 
     <cache>/pictures/<key>/pixels.npy       uint8 [total], the pictures end to end
-                           index.parquet    id, offset, height, width; digest, skipped as metadata
+                           index.parquet    id, offset, height, width; digest, skipped, tallies as metadata
 
 It is written under a temporary name and renamed when whole and durable, so a name that exists is
-complete. Knows nothing of where pictures come from.
+complete. Until then each chunk that was made lies beside it (`pipeline.pictures.chunks`), so that a run
+that was stopped goes on. Knows nothing of where pictures come from.
 """
 
 from __future__ import annotations
@@ -23,72 +24,53 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError
 from pipeline.parquet import read_parquet
-from pipeline.pictures.picture_set import PictureSet, set_digest
+from pipeline.pictures.chunks import Chunk, ChunkStore
+from pipeline.pictures.picture_set import PictureSet, Tally, merged, set_digest
 from pipeline.progress import PlainProgress
 from pipeline.publish import fsync_folder
 from pipeline.sources.source import Skipped
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = b"1"
+_FORMAT = b"2"
 _PIXELS = "pixels.npy"
 _INDEX = "index.parquet"
 _ABANDONED_S = 24 * 3600  # a temporary folder untouched for this long belongs to a killed process
-_CHUNK_BYTES = 16 << 20
+_FORGOTTEN_S = 7 * 24 * 3600  # chunks untouched for this long will hardly be gone on with
 _SCHEMA = pa.schema(
     [("id", pa.string()), ("offset", pa.int64()), ("height", pa.int32()), ("width", pa.int32())]
 )
-
-
-class Chunk(NamedTuple):
-    """What one job made: some consecutive pictures of a set.
-
-    Attributes:
-        number: place of the chunk in the set, from 0 without gaps.
-        pixels: uint8 [sum of 3·h·w], its pictures end to end.
-        heights, widths: pixels, one per picture.
-        ids: one per picture.
-        skipped: what this chunk left out.
-    """
-
-    number: int
-    pixels: npt.NDArray[np.uint8]
-    heights: list[int]
-    widths: list[int]
-    ids: list[str]
-    skipped: tuple[Skipped, ...] = ()
 
 
 class BrokenEntryError(Exception):
     """A cache entry that is not what was once published under its name."""
 
 
-def chunk_length(size: int) -> int:
-    """Return how many pictures of about size×size a job makes: 64, or fewer to stay near 16 MiB."""
-    return max(1, min(64, _CHUNK_BYTES // (3 * size * size)))
-
-
-def cached(key: str, num_pictures: int, make: Callable[[], Iterable[Chunk]]) -> PictureSet:
+def cached(
+    key: str, num_pictures: int, make: Callable[[ChunkStore], Iterable[Chunk]]
+) -> PictureSet:
     """Return the set stored under `key`, storing what `make` yields if there is none.
 
-    `num_pictures` is how many are expected, for the progress line.
+    Args:
+        key: names all that decides the set and how it is cut into chunks.
+        num_pictures: how many are expected, for the progress line.
+        make: given the chunks that an earlier run left, yields all others, in any order. Memory holds
+            those that wait for an earlier one.
 
-    Chunks may come in any order; memory holds those that wait for an earlier one. A broken entry is
-    reported and replaced. Two processes that make one set at once both succeed; one copy is kept.
+    A broken entry is reported and replaced. Two processes that make one set at once both succeed; one
+    copy is kept.
 
     Raises:
-        DreamshardsError: the cache cannot be written. What `make` raises is passed on; then nothing
-            is stored.
+        DreamshardsError: the cache cannot be written. What `make` raises is passed on; then the
+            chunks made so far are kept, and no entry.
     """
     entry = cache_folder("pictures") / key
     if os.path.lexists(entry):
@@ -99,19 +81,24 @@ def cached(key: str, num_pictures: int, make: Callable[[], Iterable[Chunk]]) -> 
                 "mixing set in the cache is broken, making it again: %s: %s", entry, error
             )
     temporary = entry.parent / f".{key}.{uuid.uuid4().hex}.tmp"
+    store = ChunkStore(entry.parent / f".{key}.chunks")
     try:
         with _storing(entry.parent):
             temporary.mkdir(parents=True)
             _remove_abandoned(entry.parent)
-        _write(temporary, make(), PlainProgress("mixing set: making", num_pictures, "pictures"))
+            store.__enter__()
+        progress = PlainProgress("mixing set: making", num_pictures, "pictures")
+        _write(temporary, _in_order(make(store), store, entry.parent), progress)
         with _storing(entry.parent):
             _publish(temporary, entry)
+        store.remove()
         return open_entry(entry)
     except BrokenEntryError as error:
         raise DreamshardsError(
             f"the mixing set just stored cannot be read: {entry}: {error}; check that disk"
         ) from error
     finally:
+        store.__exit__()
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -165,6 +152,7 @@ def open_entry(entry: Path) -> PictureSet:
         ids=table["id"].chunk(0),
         digest=metadata[b"digest"].decode(),
         skipped=tuple(Skipped(*item) for item in json.loads(metadata[b"skipped"])),
+        tallies=tuple(Tally(*item) for item in json.loads(metadata[b"tallies"])),
     )
 
 
@@ -175,9 +163,10 @@ def _write(folder: Path, chunks: Iterable[Chunk], progress: PlainProgress) -> No
     widths: list[int] = []
     ids: list[str] = []
     skipped: list[Skipped] = []
+    tallies: list[Tally] = []
     with _storing(folder.parent), (folder / _PIXELS).open("xb") as file:
         file.write(_npy_header(0))
-    for chunk in _in_order(chunks):
+    for chunk in chunks:
         hashed.update(chunk.pixels.data)
         with _storing(folder.parent), (folder / _PIXELS).open("ab") as file:
             file.write(chunk.pixels.data)
@@ -185,12 +174,14 @@ def _write(folder: Path, chunks: Iterable[Chunk], progress: PlainProgress) -> No
         widths += chunk.widths
         ids += chunk.ids
         skipped += chunk.skipped
+        tallies += chunk.tallies
         progress.show(len(ids) + len(skipped))
     sizes = 3 * np.array(heights, np.int64) * np.array(widths, np.int64)
     metadata = {
         "format": _FORMAT,
         "digest": set_digest(hashed, ids, heights, widths),
         "skipped": json.dumps(skipped),
+        "tallies": json.dumps(merged(tallies)),
     }
     table = pa.table(
         [ids, np.cumsum(sizes) - sizes, heights, widths], schema=_SCHEMA.with_metadata(metadata)
@@ -207,14 +198,22 @@ def _write(folder: Path, chunks: Iterable[Chunk], progress: PlainProgress) -> No
         fsync_folder(folder)
 
 
-def _in_order(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+def _in_order(chunks: Iterable[Chunk], store: ChunkStore, folder: Path) -> Iterator[Chunk]:
+    """Yield the chunks of the store and those that come, which are stored on arrival, in order."""
     waiting: dict[int, Chunk] = {}
     following = 0
     for arrived in chunks:
-        waiting[arrived.number] = arrived
-        while following in waiting:
-            yield waiting.pop(following)
+        if arrived.number not in store.numbers:
+            with _storing(folder):
+                store.save(arrived)
+            waiting[arrived.number] = arrived
+        while following in waiting or following in store.numbers:
+            stored = following in store.numbers
+            yield store.load(following) if stored else waiting.pop(following)
             following += 1
+    while following in store.numbers:
+        yield store.load(following)
+        following += 1
     assert not waiting, f"chunk {following} never came"
 
 
@@ -247,12 +246,12 @@ def _publish(temporary: Path, entry: Path) -> None:
 
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed processes left behind."""
-    oldest = time.time() - _ABANDONED_S
-    for temporary in folder.glob(".*.tmp"):
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in (temporary, *temporary.iterdir()))
-            if newest < oldest:
-                _remove(temporary)
+    for pattern, age_s in ((".*.tmp", _ABANDONED_S), (".*.chunks", _FORGOTTEN_S)):
+        for left in folder.glob(pattern):
+            with suppress(OSError):
+                newest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+                if newest < time.time() - age_s:
+                    _remove(left)
 
 
 def _remove(path: Path) -> None:

@@ -22,10 +22,11 @@ import numpy.typing as npt
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
-from pipeline.pictures.cache import Chunk, cached, chunk_length
-from pipeline.pictures.picture_set import PictureSet
+from pipeline.picture_sections import FolderPictures
+from pipeline.pictures.cache import cached
+from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
+from pipeline.pictures.picture_set import PictureSet, evenly
 from pipeline.progress import PlainProgress
-from pipeline.recipe import FolderPictures
 from pipeline.sources.images import (
     IMAGE_SUFFIXES,
     UnreadableImage,
@@ -36,7 +37,7 @@ from pipeline.sources.images import (
 )
 from pipeline.sources.source import Skipped
 
-_FORMAT = "folder-1"
+_FORMAT = "folder-2"
 """Part of the key; a change of what is made from the same files takes a new name."""
 
 _HASH_THREADS = 16
@@ -63,25 +64,33 @@ class _Shared(NamedTuple):
 def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureSet:
     """Return the pictures below `config.path`, sorted by relative path, which is the id.
 
+    Of more than `config.count`, every so many-th is taken, evenly spread.
+
     Names that start with a dot are ignored, files and folders alike; links are followed. Every
     worker must see the folder under the same path.
 
     Raises:
-        UsageError: no such folder, no pictures in it, a name that is not UTF-8, a link that leads
-            back to a folder it lies in, a folder that cannot be listed.
+        UsageError: no such folder, no pictures in it or fewer than asked for, a name that is not UTF-8,
+            a link that leads back to a folder it lies in, a folder that cannot be listed.
         DreamshardsError: unreadable pictures under `on_unreadable: stop`, or nothing but unreadable
             ones; a file that changes while the set is being made.
     """
     size = config.size
     assert size is not None, "a resolved recipe has a size"
     root = Path(config.path)
-    files = _hashed(root, _listed(root))
+    ids = _listed(root)
+    places = evenly(len(ids), config.count, f"mixing_set.path = {config.path!r}")
+    files = _hashed(root, [ids[place] for place in places])
 
-    def make() -> Iterator[Chunk]:
+    def make(store: ChunkStore) -> Iterator[Chunk]:
         length = chunk_length(size)
         starts = range(0, len(files), length)
-        jobs = (_Job(number, files[start : start + length]) for number, start in enumerate(starts))
-        skipped: list[Skipped] = []
+        jobs = (
+            _Job(number, files[start : start + length])
+            for number, start in enumerate(starts)
+            if number not in store.numbers
+        )
+        skipped = store.skipped[:]
         for chunk in executor.map(_decode_chunk, _Shared(root.absolute(), size), jobs):
             skipped += chunk.skipped
             yield chunk

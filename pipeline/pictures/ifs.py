@@ -1,4 +1,4 @@
-"""The mixing set of generated fractals: colour pictures of random affine iterated function systems.
+"""Affine fractals: colour pictures of random iterated function systems.
 
 Anderson & Farrell, "Improving Fractal Pre-training" (WACV 2022), gives the maps (contractive by
 construction, singular values budgeted by the sigma-factor), the plasma behind them and hues by
@@ -10,88 +10,33 @@ density. To come closer to the art that PixMix (Hendrycks et al., CVPR 2022) mix
   rides along the orbit (Draves & Reckase, "The Fractal Flame Algorithm", 2003).
 * There are no random flips or transposes: the maps' distribution is already invariant under them.
 
-Picture i is a pure function of (seed, size, i), the same bytes on every x86-64 host.
+A picture is a pure function of (seed, index, attempt, size), the same bytes on every x86-64 host.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import json
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.executor import Executor
-from pipeline.pictures import draws as draws_module
 from pipeline.pictures import ifs_kernels as kernels
-from pipeline.pictures import splitmix
-from pipeline.pictures.cache import Chunk, cached, chunk_length
 from pipeline.pictures.draws import Draws
-from pipeline.pictures.picture_set import PictureSet
-from pipeline.recipe import IfsPictures
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 
-_SOURCE_FILES = tuple(
-    Path(str(module))
-    for module in (__file__, kernels.__file__, draws_module.__file__, splitmix.__file__)
-)
-"""Their content is part of the key, so that the cache never hides a change of the generator."""
-
 _PURPOSE = 0x494653  # "IFS": no other Philox stream of the same seed shares its words
-_MAX_ATTEMPTS = 16
+_MAX_SYSTEMS = 16
 _BOX_POINTS = 4096
 _PREVIEW_SIDE = 48
 _PREVIEW_WORDS = 2048
 _MIN_FILL = 0.4  # share of the preview's cells hit; 13 % of systems fall short of it
 _POINTS_PER_PIXEL = 10  # that fall inside the view; with fewer, grain shows
 _MIN_INSIDE = 0.25  # caps the points spent on a view that catches few of them
-
-
-class _Job(NamedTuple):
-    number: int
-    start: int
-    stop: int
-
-
-class _Shared(NamedTuple):
-    seed: int
-    size: int
-
-
-def make_ifs_pictures(config: IfsPictures, executor: Executor) -> PictureSet:
-    """Return `config.count` fractals of size×size; ids are ifs-000000, ifs-000001, …"""
-    size, count = config.size, config.count
-    assert size is not None, "a resolved recipe has a size"
-    length = chunk_length(size)
-    source = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCE_FILES)).hexdigest()
-    content = [config.kind, source, config.seed, count, size]
-    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    jobs = (
-        _Job(number, start, min(start + length, count))
-        for number, start in enumerate(range(0, count, length))
-    )
-    return cached(key, count, lambda: executor.map(_render_chunk, _Shared(config.seed, size), jobs))
-
-
-def _render_chunk(shared: _Shared, job: _Job) -> Chunk:
-    length = job.stop - job.start
-    pictures = np.empty((length, shared.size, shared.size, 3), np.uint8)
-    for index in range(job.start, job.stop):
-        render_ifs(shared.seed, index, pictures[index - job.start])
-    return Chunk(
-        number=job.number,
-        pixels=pictures.reshape(-1),
-        heights=[shared.size] * length,
-        widths=[shared.size] * length,
-        ids=[f"ifs-{index:06d}" for index in range(job.start, job.stop)],
-    )
 
 
 class _View(NamedTuple):
@@ -107,9 +52,12 @@ class _View(NamedTuple):
     fill: float  # share of the preview's cells that are hit
 
 
-def render_ifs(seed: int, index: int, out: U8) -> None:
-    """Write fractal `index` of the family `seed` into `out`, uint8 [size, size, 3]."""
-    view, draws = _dense_view(seed, index)
+def render_ifs(seed: int, index: int, attempt: int, out: U8) -> None:
+    """Write fractal `index` of the family `seed` into `out`, uint8 [size, size, 3], size ≥ 8.
+
+    `attempt` ≥ 0 is another independent draw of the same picture.
+    """
+    view, draws = _dense_view(seed, index, attempt)
     size = out.shape[0]
     side = size * kernels.SUPERSAMPLING
     num_points = _POINTS_PER_PIXEL * size * size / max(view.inside, _MIN_INSIDE)
@@ -150,11 +98,11 @@ def render_ifs(seed: int, index: int, out: U8) -> None:
     kernels.shade(soft, levels, tones, ink, grid, ground, out)
 
 
-def _dense_view(seed: int, index: int) -> tuple[_View, Draws]:
-    """Draw systems until one fills enough of its view; after the last attempt take the fullest."""
+def _dense_view(seed: int, index: int, attempt: int) -> tuple[_View, Draws]:
+    """Draw systems until one fills enough of its view; after the last take the fullest."""
     best: tuple[_View, Draws] | None = None
-    for attempt in range(_MAX_ATTEMPTS):
-        draws = Draws(seed, _PURPOSE, index, attempt)
+    for system in range(_MAX_SYSTEMS):
+        draws = Draws(seed, _PURPOSE, index, attempt * _MAX_SYSTEMS + system)
         view = _draw_view(draws)
         if best is None or view.fill > best[0].fill:
             best = view, draws

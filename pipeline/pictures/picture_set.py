@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.errors import DreamshardsError
+from pipeline.errors import DreamshardsError, UsageError
 from pipeline.sources.source import Skipped
+
+
+class Tally(NamedTuple):
+    """How often the pictures of one generator were drawn.
+
+    Attributes:
+        kind: of the generator.
+        kept: pictures in the set.
+        drawn: pictures made, those that were drawn again included.
+        dull: draws that the gate refused.
+        alike: draws that looked like another picture of their chunk.
+        forced: pictures kept although every draw was refused, the best of them each.
+    """
+
+    kind: str
+    kept: int
+    drawn: int
+    dull: int
+    alike: int
+    forced: int
+
+
+def merged(tallies: Iterable[Tally]) -> tuple[Tally, ...]:
+    """Add up the tallies of each kind, in order of first appearance."""
+    sums: dict[str, Tally] = {}
+    for tally in tallies:
+        before = sums.get(tally.kind, Tally(tally.kind, 0, 0, 0, 0, 0))
+        counts = (a + b for a, b in zip(before[1:], tally[1:], strict=True))
+        sums[tally.kind] = Tally(tally.kind, *counts)
+    return tuple(sums.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +58,7 @@ class PictureSet:
         ids: string [N], file names below the folder, or the generator's names.
         digest: hex SHA-256 over sizes, ids and pixels: the identity of the set.
         skipped: the files left out under `on_unreadable: skip`.
+        tallies: how often generated pictures were drawn, one for each kind.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -37,6 +68,7 @@ class PictureSet:
     ids: pa.StringArray
     digest: str
     skipped: tuple[Skipped, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -74,3 +106,19 @@ def set_digest(
     table = [list(row) for row in zip(ids, map(int, heights), map(int, widths), strict=True)]
     text = json.dumps(table, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(pixels.digest() + text.encode()).hexdigest()
+
+
+def evenly(num_present: int, count: int | None, where: str) -> Sequence[int]:
+    """Return the places of `count` of `num_present` pictures, evenly spread; of all for None.
+
+    Raises:
+        UsageError: there are fewer; `where` says of what.
+    """
+    if count is None:
+        return range(num_present)
+    if num_present < count:
+        raise UsageError(
+            f"{where} holds {num_present:,} pictures, {count:,} are asked for; "
+            f"lower the count to {num_present} or add pictures"
+        )
+    return [place * num_present // count for place in range(count)]

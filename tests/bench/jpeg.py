@@ -26,8 +26,9 @@ from sklearn.datasets import load_sample_images
 from pipeline.build import plan_shards
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
+from pipeline.picture_sections import IfsPictures
 from pipeline.pictures import open_pictures
-from pipeline.recipe import IfsPictures, load_recipe
+from pipeline.recipe import load_recipe
 from pipeline.render.base import decoding_scales, render_bases
 from pipeline.render.pixmix import render_pixmix
 from pipeline.render.resize import resize_box
