@@ -51,6 +51,18 @@ class FlamePictures(GeneratedPictures):
     kind: Literal["flame"]
 
 
+class EscapePictures(GeneratedPictures):
+    """Escape-time fractals: Mandelbrot, Julia and others, with layered colours."""
+
+    kind: Literal["escape"]
+
+
+class GaborPictures(GeneratedPictures):
+    """Oriented textures in the likeness of feature visualisations; need no torch."""
+
+    kind: Literal["gabor"]
+
+
 class IfsPictures(GeneratedPictures):
     """Colour fractals of affine iterated function systems."""
 
@@ -156,7 +168,9 @@ class BlendPictures(GeneratedPictures):
 
 PicturesConfig = Annotated[
     FlamePictures
+    | EscapePictures
     | IfsPictures
+    | GaborPictures
     | FractalDbPictures
     | DeadLeavesPictures
     | FvisPictures

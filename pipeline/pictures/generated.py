@@ -28,6 +28,7 @@ from pipeline.pictures.quality import (
     ALIKE,
     FRACTAL_GATE,
     NO_GATE,
+    TEXTURE_GATE,
     VISUALISATION_GATE,
     Cells,
     Gate,
@@ -67,9 +68,11 @@ class Generator(NamedTuple):
 
 GENERATORS: dict[str, Generator] = {
     "dead-leaves": Generator("dead_leaves", "render_dead_leaves", NO_GATE, False),
+    "escape": Generator("escape", "render_escape", FRACTAL_GATE, True),
     "flame": Generator("flame", "render_flame", FRACTAL_GATE, True),
     "fractaldb": Generator("fractaldb", "render_fractaldb", NO_GATE, False),
     "fvis": Generator("fvis", None, VISUALISATION_GATE, True),
+    "gabor": Generator("gabor", "render_gabor", TEXTURE_GATE, True),
     "ifs": Generator("ifs", "render_ifs", FRACTAL_GATE, True),
 }
 
