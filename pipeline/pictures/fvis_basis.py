@@ -23,8 +23,8 @@ GROUND = 0.6
 
 _CONTRAST = 0.55  # root mean square around the mean colour, before the squash
 
-# Principal colours of photographs (light, orange-blue, green-magenta); the two chromatic ones are
-# strengthened against their share in photographs, since these pictures are to be colourful.
+# Rows R, G, B of three unit vectors: light, orange-blue, magenta-green, about the principal colours of
+# photographs; the latter two have a larger share here, since these pictures are to be colourful.
 _COLOURS = np.array([[0.56, 0.69, 0.35], [0.59, 0.0, -0.86], [0.58, -0.72, 0.37]]) * [1, 0.45, 0.32]
 
 
@@ -58,10 +58,11 @@ def pictures_of(coefficients: torch.Tensor, ground: torch.Tensor, canvas: int) -
     )
     planes = torch.fft.irfft2(spectrum, s=(canvas, canvas), norm="ortho").flatten(2)
     colours = torch.from_numpy(_COLOURS.astype(np.float32)).expand(len(planes), 3, 3)
-    x = torch.bmm(colours, planes).unflatten(2, (canvas, canvas))
+    x = torch.bmm(colours, planes).reshape(len(planes), 3, canvas, canvas)
     energy = (x * x).mean((1, 2, 3), keepdim=True)
     x = x * (_CONTRAST / torch.sqrt(energy + 1e-12)) + ground[:, :, None, None]
-    return x / torch.sqrt(1 + x * x)
+    squashed: torch.Tensor = x / torch.sqrt(1 + x * x)
+    return squashed
 
 
 def noise(word: int, canvas: int) -> F32:

@@ -260,10 +260,7 @@ def _torchvision(
     from pipeline.pictures import fvis_torchvision
 
     model = fvis_torchvision.architecture(name, seed=seed, weights=weights)
-    nodes = fvis_torchvision.first_nodes(model, MAX_LAYERS)
-    if not nodes:
-        raise UsageError(f"network {name!r} has no convolution to look into")
-    tensors = fvis_torchvision.needed_tensors(model, nodes)
+    nodes, tensors = fvis_torchvision.first_layers(model, name, MAX_LAYERS)
     if checkpoint is not None:
         path = Path(checkpoint)
         tensors = fvis_torchvision.replaced_tensors(tensors, _read_checkpoint(path), name, path)

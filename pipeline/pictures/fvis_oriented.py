@@ -74,6 +74,11 @@ def _layer(weight: F64, stride: int = 1, pooled: bool = False) -> Layer:
     return Layer(np.ascontiguousarray(weight, np.float32), bias, stride, pooled)
 
 
+def _of_length_one(weight: F64) -> F64:
+    scaled: F64 = weight / np.sqrt((weight * weight).sum((1, 2, 3), keepdims=True))
+    return scaled
+
+
 def _draw_filters(draws: Draws, count: int, side: int, finest: float) -> _Filters:
     """Draw Gabor filters, a fifth of them round instead, each along one direction of colour."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
@@ -113,7 +118,8 @@ def _draw_colour(draws: Draws) -> F64:
     else:
         mix = np.array([draws.uniform(-1, 1) for _ in range(3)])
         colour = mix / math.sqrt(float((mix * mix).sum()) + 1e-6)
-    return colour if draws.word() & 1 else -colour
+    signed: F64 = colour if draws.word() & 1 else -colour
+    return signed
 
 
 def _draw_arrangements(draws: Draws, count: int, side: int, filters: _Filters) -> F64:
@@ -129,12 +135,12 @@ def _draw_arrangements(draws: Draws, count: int, side: int, filters: _Filters) -
         colour = inner * (1 - share) + outer * share
         likes = np.exp(5 * np.cos(2 * (filters.angles[:, None, None] - angle)) - 5)
         likes *= np.exp(-((filters.waves - wave) ** 2) / (2 * 0.5**2))[:, None, None]
-        likes *= np.maximum(0.15 + np.einsum("yxc,kc->kyx", colour, filters.colours), 0)
+        likes *= np.maximum(0.15 + np.einsum("yxc,kc->kyx", colour, filters.colours), 0.01)
         likes *= np.exp(-(radius**2) / draws.uniform(0.8, 2.5))
         keep = np.array([draws.uniform(0, 1) for _ in filters.angles]) < draws.uniform(0.4, 1)
         likes *= np.where(keep, 1.0, 0.1)[:, None, None]
         weight[k] = likes - draws.uniform(0.7, 1.2) * likes.mean()
-    return weight / np.sqrt((weight**2).sum((1, 2, 3), keepdims=True))
+    return _of_length_one(weight)
 
 
 def _draw_field(draws: Draws, x: F64, y: F64) -> F64:
@@ -170,4 +176,4 @@ def _draw_assemblies(draws: Draws, count: int, below: int) -> F64:
         shunned = [draws.choice(below) for _ in range(6)]
         for unit in shunned:
             weight[k, unit] -= 0.8 * liked / (9 * len(shunned))
-    return weight / np.sqrt((weight**2).sum((1, 2, 3), keepdims=True))
+    return _of_length_one(weight)

@@ -1,7 +1,7 @@
 """Looking into torchvision's classifiers: by name, cut after their first convolutions.
 
-A network is traced symbolically, so that whatever its forward pass does up to a layer happens here too,
-and nothing past that layer is computed or kept.
+The network's own forward pass runs and is broken off at the layer that is looked at: whatever comes before
+happens as it does in training, and nothing past it is computed, sent or kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipeline.errors import DreamshardsError, UsageError, nearest
 if TYPE_CHECKING:
     import torch
 
+_TRIAL_SIDE = 64
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -32,7 +33,7 @@ def architecture(name: str, *, seed: int, weights: str | None) -> torch.nn.Modul
     import torch
 
     try:
-        from torchvision import models
+        from torchvision import models  # type: ignore[import-untyped]
     except ImportError as error:
         raise DreamshardsError(
             f'network {name!r} needs torchvision: pip install "dreamshards[train]"'
@@ -66,30 +67,70 @@ def architecture(name: str, *, seed: int, weights: str | None) -> torch.nn.Modul
     return model.eval()
 
 
-def first_nodes(model: torch.nn.Module, count: int) -> tuple[str, ...]:
-    """Return where the first `count` convolutions end: at their batch normalisation, if one follows."""
+class _Reached(Exception):  # noqa: N818: no error, the way out of a forward pass
+    """What was to be computed has been."""
+
+    def __init__(self, output: torch.Tensor) -> None:
+        self.output = output
+
+
+def first_layers(
+    model: torch.nn.Module, name: str, count: int
+) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.float32]]]:
+    """Return where the first `count` convolutions end, and the weights up to there, float32 by name.
+
+    A convolution ends at its batch normalisation if one takes its output, else at itself. The order
+    is that of a forward pass, which is broken off after `count`.
+
+    Raises:
+        UsageError: a picture of 64×64 pixels does not get as far as a convolution.
+    """
     import torch
-    from torchvision.models.feature_extraction import get_graph_node_names
 
-    names = get_graph_node_names(model)[1]
-    modules = dict(model.named_modules())
-    nodes: list[str] = []
-    for name, after in zip(names, [*names[1:], ""], strict=True):
-        if isinstance(modules.get(name), torch.nn.Conv2d):
-            normalised = isinstance(modules.get(after), torch.nn.BatchNorm2d)
-            nodes.append(after if normalised else name)
-    return tuple(nodes[:count])
+    names = {module: key for key, module in model.named_modules()}
+    entered: list[str] = []
+    ends: list[tuple[str, torch.Tensor]] = []
 
+    def enter(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        if isinstance(module, torch.nn.Conv2d) and len(ends) == count:
+            raise _Reached(ends[-1][1])
+        entered.append(names[module])
 
-def needed_tensors(
-    model: torch.nn.Module, nodes: Sequence[str]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the weights up to `nodes`, float32, by their names in the model."""
-    return {
-        name: value.detach().float().numpy().copy()
-        for name, value in _cut(model, nodes).state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    def leave(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, torch.nn.Conv2d):
+            ends.append((names[module], output))
+        elif isinstance(module, torch.nn.BatchNorm2d) and ends and inputs[0] is ends[-1][1]:
+            ends[-1] = names[module], output
+
+    handles = [
+        handle
+        for module in names
+        for handle in (module.register_forward_pre_hook(enter), module.register_forward_hook(leave))
+    ]
+    reason = "its forward pass has none"
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, _TRIAL_SIDE, _TRIAL_SIDE))
+    except _Reached:
+        pass
+    except Exception as error:  # whatever a network makes of a picture of another size
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not ends:
+        raise UsageError(
+            f"network {name!r} shows no convolution for a picture of {_TRIAL_SIDE} pixels: {reason}; "
+            "choose a convolutional one, such as resnet18"
+        )
+    tensors = {}
+    for key in entered:
+        module = model.get_submodule(key)
+        own = (*module.named_parameters(key, False), *module.named_buffers(key, False))
+        for full, value in own:
+            if value.is_floating_point():
+                tensors[full] = value.detach().float().numpy().copy()
+    return tuple(key for key, _ in ends), tensors
 
 
 def replaced_tensors(
@@ -124,27 +165,23 @@ def extractor(
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = models.get_model(name).eval()
-    cuts: dict[int, torch.nn.Module] = {}
+    state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
+    model.load_state_dict(state, strict=False, assign=True)  # the rest stays without storage
+    model.requires_grad_(False)
     mean = torch.tensor(_IMAGENET_MEAN)[:, None, None]
     std = torch.tensor(_IMAGENET_STD)[:, None, None]
 
+    def leave(module: torch.nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        raise _Reached(output)
+
     def maps(pictures: torch.Tensor, layer: int) -> torch.Tensor:
-        if layer not in cuts:
-            cut = _cut(model, nodes[layer : layer + 1])
-            state = {
-                key: torch.from_numpy(np.array(tensors[key])) if key in tensors else torch.zeros(())
-                for key in cut.state_dict()
-            }
-            cut.load_state_dict(state, assign=True)
-            cuts[layer] = cut.requires_grad_(False).eval()
-        found: torch.Tensor = cuts[layer](((pictures + 1) / 2 - mean) / std)[nodes[layer]]
-        return found
+        handle = model.get_submodule(nodes[layer]).register_forward_hook(leave)
+        try:
+            model(((pictures + 1) / 2 - mean) / std)
+        except _Reached as reached:
+            return reached.output
+        finally:
+            handle.remove()
+        raise AssertionError(f"{nodes[layer]} is not part of a forward pass")
 
     return maps
-
-
-def _cut(model: torch.nn.Module, nodes: Sequence[str]) -> torch.nn.Module:
-    from torchvision.models.feature_extraction import create_feature_extractor
-
-    cut: torch.nn.Module = create_feature_extractor(model, list(nodes))
-    return cut.eval()
