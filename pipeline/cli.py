@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pipeline import __version__
+from pipeline import __version__, cli_pictures
 from pipeline.errors import DreamshardsError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -91,6 +91,13 @@ def _parser() -> _Parser:
     estimate.add_argument(
         "--workers", type=_positive, metavar="N", help="also show this many workers (default: 64)"
     )
+
+    pictures = command("pictures", "make a mixing set: write it out, show it, measure it")
+    cli_pictures.add_arguments(pictures)
+    _add_set(
+        pictures, "change a field of the recipe, or of the kind's section, such as shapes=circles"
+    )
+    _add_execution(pictures)
 
     verify = command("verify", "check every byte of a dataset")
     _add_root(verify)
@@ -249,6 +256,10 @@ def _estimate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _pictures(options: argparse.Namespace) -> int:
+    return cli_pictures.run(options, _executor(options))
+
+
 def _verify(options: argparse.Namespace) -> int:
     from pipeline.executor import InlineExecutor
     from pipeline.progress import plural
@@ -303,6 +314,7 @@ def _preview(options: argparse.Namespace) -> int:
 _COMMANDS = {
     "build": _build,
     "estimate": _estimate,
+    "pictures": _pictures,
     "verify": _verify,
     "replay": _replay,
     "preview": _preview,

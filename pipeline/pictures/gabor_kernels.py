@@ -38,7 +38,8 @@ def _wave(row: F64, x: float, y: float, table: F64) -> float:
     place = (turns - math.floor(turns)) * COSINES
     whole = min(int(place), COSINES - 1)
     low = table[whole]
-    return row[3] * (low + (place - whole) * (table[whole + 1] - low))
+    value: float = row[3] * (low + (place - whole) * (table[whole + 1] - low))
+    return value
 
 
 @kernel

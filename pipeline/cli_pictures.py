@@ -1,0 +1,139 @@
+"""The `pictures` command: make a mixing set, write it out, show it, measure it."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.executor import Executor
+    from pipeline.export import Export
+    from pipeline.picture_sections import PicturesConfig
+    from pipeline.pictures.picture_set import Tally
+
+_LOSSES = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes beyond `--set` and how to execute."""
+    parser.add_argument(
+        "what",
+        metavar="RECIPE|KIND",
+        help="a recipe, for its mixing set, or a kind of pictures, such as library or flame",
+    )
+    for name, metavar, what in (
+        ("count", "N", "pictures"),
+        ("size", "S", "their side in pixels"),
+        ("seed", "SEED", "of generated pictures"),
+    ):
+        parser.add_argument(f"--{name}", type=_whole, metavar=metavar, help=what)
+    parser.add_argument("--out", type=_folder, metavar="DIR", help="write the set into this folder")
+    parser.add_argument(
+        "--format",
+        choices=("png", "jpg", "npy"),
+        default="png",
+        help="image files, or one array (default: png)",
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="draw a contact sheet of up to 96 pictures"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="print a table of measures for each kind"
+    )
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number") from None
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a local folder")
+    return Path(text)
+
+
+def run(options: argparse.Namespace, executor: Executor) -> int:
+    """Do what the command line asks for and return the exit code."""
+    from pipeline.recipe import load_pictures
+
+    if not (options.out or options.sheet or options.table):
+        raise UsageError("nothing to do: give --out DIR, --sheet FILE.png or --table")
+    if options.sheet and options.sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet: got {str(options.sheet)!r}; allowed: a name that ends in .png")
+    fields = {name: getattr(options, name) for name in ("count", "size", "seed")}
+    config = load_pictures(options.what, options.overrides, fields)
+    if options.out:
+        from pipeline.export import check_folder
+
+        check_folder(options.out, config, options.format)
+    with executor:
+        return _make(options, config, executor)
+
+
+def _make(options: argparse.Namespace, config: PicturesConfig, executor: Executor) -> int:
+    from pipeline.pictures import open_pictures
+
+    begun = time.perf_counter()
+    pictures = open_pictures(config, executor)
+    lines = []
+    if options.out:
+        from pipeline.export import export
+
+        done = export(options.out, config, options.format, executor)
+        lines = _closing(options.out, done, pictures.tallies, time.perf_counter() - begun)
+    if options.sheet:
+        from pipeline.publish import publish_bytes
+        from pipeline.survey import draw_contact_sheet
+
+        buffer = io.BytesIO()
+        draw_contact_sheet(pictures).save(buffer, "PNG")
+        publish_bytes(options.sheet, buffer.getvalue())
+        lines.append(f"sheet {options.sheet}")
+    if options.table:
+        from pipeline.survey import format_table, survey
+
+        print("\n".join(format_table(survey(pictures))))
+    for line in lines:
+        print(line)
+    return _LOSSES if pictures.skipped else 0
+
+
+def _closing(out: Path, done: Export, tallies: Sequence[Tally], seconds: float) -> list[str]:
+    """Return at most six lines: what, where, its digest, how it went, what comes next."""
+    from pipeline.progress import human_bytes, human_seconds, plural
+
+    content = done.content
+    form = content["format"]
+    lines = [
+        f"{out}: complete; {plural(content['pictures'], 'picture')} as {form}, "
+        f"{human_bytes(done.num_bytes)}",
+        f"digest {content['set_digest']}",
+    ]
+    if done.num_written:
+        lines.append(f"made in {human_seconds(seconds)}")
+    else:
+        lines.append("nothing was left to do")
+    if tallies:
+        lines.append(f"accepted {', '.join(map(_accepted, tallies))}")
+    if content["skipped"]:
+        skipped = plural(len(content["skipped"]), "unreadable picture")
+        lines.append(f"skipped {skipped}; {out}/pictures.json lists them")
+    fields = f"mixing_set.kind=folder mixing_set.path={out}"
+    if form == "npy":
+        fields = f"mixing_set.kind=npy mixing_set.path={out}/pictures.npy"
+    return [*lines, f"next: dreamshards build cifar10 --set {fields}"]
+
+
+def _accepted(tally: Tally) -> str:
+    """Return `flame 98% of 4,591 draws`, with what was kept all the same."""
+    text = f"{tally.kind} {tally.kept / tally.drawn:.0%} of {tally.drawn:,}"
+    return f"{text} ({tally.forced:,} at their best)" if tally.forced else text
