@@ -238,4 +238,19 @@ def _busy(grey: F64, counts: F64) -> float:
         flat += int(squares / cells - (total / cells) * (total / cells) < 16.0)
         detailed += int(bend / cells > _BENT)
     fit = min(entropy, 5.6) - (3.0 * flat - 2.0 * min(detailed, blocks * blocks / 2)) / blocks**2
-    return fit - 0.15 * abs(variation - 16.0) - 4.0 * abs(alike - 0.87)
+    fit -= 0.15 * abs(variation - 16.0) + 4.0 * abs(alike - 0.87)
+    return float(fit)
+
+
+@kernel
+def score_picture(picture: U8) -> float:
+    """Return what `score` measures for a picture, uint8 [side, side, 3], of about 40×40 pixels."""
+    side = picture.shape[0]
+    grey = np.empty((side, side))
+    counts = np.zeros(64)
+    for row in range(side):
+        for column in range(side):
+            pixel = picture[row, column]
+            grey[row, column] = 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+            counts[min(int(0.25 * grey[row, column]), 63)] += 1.0
+    return _busy(grey, counts)

@@ -256,7 +256,8 @@ def turn_of_level(level: float, tones: F64) -> float:
     beyond = max(place - last, 0.0) + min(place, 0.0)
     slope = tones[TONES + 3]
     inside = min(max(place - at, 0.0), 1.0)
-    return tones[at] + (tones[at + 1] - tones[at]) * inside + beyond * slope
+    turn: float = tones[at] + (tones[at + 1] - tones[at]) * inside + beyond * slope
+    return turn
 
 
 @kernel

@@ -42,9 +42,9 @@ class Misiurewicz(NamedTuple):
 
 @kernel
 def find_misiurewicz(degree: int, state: U64) -> Misiurewicz:
-    """Return a Misiurewicz point of z ← z^degree + c of preperiod 2 to 8 and period 1 to 4."""
+    """Return a Misiurewicz point of z ← z^degree + c of preperiod 2 to 12, period 1 to 5."""
     for _ in range(_STARTS):
-        preperiod, period = 2 + int(7.0 * next_unit(state)), 1 + int(4.0 * next_unit(state))
+        preperiod, period = 2 + int(11.0 * next_unit(state)), 1 + int(5.0 * next_unit(state))
         x, y = 1.3 * next_signed(state), 1.2 * next_signed(state)
         if degree == 2:
             x -= 0.7
@@ -139,8 +139,8 @@ def find_nucleus(state: U64) -> tuple[float, float, float]:
 def find_boundary(formula: Formula, state: U64) -> tuple[float, float]:
     """Return a point where orbits stop to escape, or to escape late, by bisection.
 
-    The slowest of 24 random points within 1.6 is the inner end; all points that escape sooner are outside. For Newton's
-    method the basin of the first point is the inside.
+    The slowest of 24 random points within 1.6 is the inner end; all points that escape sooner are
+    outside. For Newton's method the basin of the first point is the inside.
     """
     inner_x = inner_y = 0.0
     threshold = -1.0
