@@ -30,7 +30,7 @@ from PIL import Image
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
-from pipeline.identity import differences
+from pipeline.identity import PLACES, differences
 from pipeline.picture_sections import PicturesConfig
 from pipeline.pictures import open_pictures
 from pipeline.pictures.picture_set import PictureSet
@@ -47,8 +47,6 @@ PICTURES_NAME, ARRAY_NAME, INDEX_NAME = "pictures.json", "pictures.npy", "index.
 
 _JPEG_QUALITY = 95  # 4:4:4: saturated colours suffer from less
 _THREADS = 2 * (os.cpu_count() or 1)
-_PLACES = {"path", "checkpoint", "on_unreadable"}
-"""Fields that say where inputs lie; the set's digest stands for their content."""
 
 
 class Export(NamedTuple):
@@ -113,7 +111,7 @@ def export(out: Path, config: PicturesConfig, form: Format, executor: Executor) 
 
 
 def _identity(config: PicturesConfig, form: Format) -> dict[str, Any]:
-    section = config.model_dump(mode="json", exclude=_PLACES)
+    section = config.model_dump(mode="json", exclude=PLACES)
     return {"format": form, **section}
 
 

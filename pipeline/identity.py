@@ -11,16 +11,19 @@ from pipeline.shards.dataset import canonical
 from pipeline.shards.layout import FORMAT_VERSION
 from pipeline.sources.images import decoder_versions
 
-_PLACES = {"name", "source.path", "source.download", "source.on_unreadable"}
-_PLACES |= {"mixing_set.path", "mixing_set.on_unreadable"}
-"""Fields that say where inputs lie or how to fetch them; their content is hashed instead."""
+PLACES = {"path", "checkpoint", "download", "on_unreadable"}
+"""Fields of sections that say where inputs lie or how to fetch them; their content is hashed instead."""
 
 
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's fields that decide bytes, flat, with dotted names."""
     flat = {"format_version": FORMAT_VERSION, **decoder_versions()}
     flat |= _flatten(recipe.model_dump(mode="json"), "")
-    return {name: value for name, value in flat.items() if name not in _PLACES}
+    return {
+        name: value
+        for name, value in flat.items()
+        if name != "name" and name.rpartition(".")[2] not in PLACES
+    }
 
 
 def inputs_identity(inputs: Inputs) -> dict[str, Any]:

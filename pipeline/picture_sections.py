@@ -91,6 +91,18 @@ class DeadLeavesPictures(GeneratedPictures):
     ] = "squares"
 
 
+class SpectrumPictures(GeneratedPictures):
+    """Noise with the spectrum, colours and wavelet marginals of photographs."""
+
+    kind: Literal["spectrum-color-wmm"]
+
+
+class StyleganPictures(GeneratedPictures):
+    """Random networks of oriented filters in the manner of StyleGAN."""
+
+    kind: Literal["stylegan-oriented"]
+
+
 class FvisPictures(GeneratedPictures):
     """Feature visualisations of a network; needs torch. See `pipeline.pictures.fvis_net`."""
 
@@ -173,6 +185,8 @@ PicturesConfig = Annotated[
     | GaborPictures
     | FractalDbPictures
     | DeadLeavesPictures
+    | SpectrumPictures
+    | StyleganPictures
     | FvisPictures
     | FolderPictures
     | NpyPictures

@@ -27,7 +27,7 @@ from pipeline.pictures.generated import (
     chunk_jobs,
     family_identity,
     family_of,
-    render_chunk,
+    render_missing,
 )
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.recipe import load_pictures
@@ -88,8 +88,7 @@ def make_blend_pictures(config: BlendPictures, executor: Executor) -> PictureSet
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def make(store: ChunkStore) -> Iterator[Chunk]:
-        left = [job for job in jobs if job.number not in store.numbers]
-        for chunk in executor.map(render_chunk, families, left):
+        for chunk in render_missing(families, jobs, store, executor):
             yield _named(chunk, made[jobs[chunk.number].family].name)
         number = len(jobs)
         for part, pictures in zip(other, sets, strict=True):

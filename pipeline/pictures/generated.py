@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,7 +36,7 @@ from pipeline.pictures.quality import (
     Kept,
 )
 from pipeline.pictures.sources import source_digest
-from pipeline.render.jit import compile_once
+from pipeline.render.jit import compile_once, is_compiled
 
 if TYPE_CHECKING:
     from pipeline.pictures.fvis_net import Network
@@ -74,6 +75,8 @@ GENERATORS: dict[str, Generator] = {
     "fvis": Generator("fvis", None, VISUALISATION_GATE, True),
     "gabor": Generator("gabor", "render_gabor", TEXTURE_GATE, True),
     "ifs": Generator("ifs", "render_ifs", FRACTAL_GATE, True),
+    "spectrum-color-wmm": Generator("spectrum", "render_spectrum", NO_GATE, False),
+    "stylegan-oriented": Generator("stylegan", "render_stylegan", NO_GATE, False),
 }
 
 
@@ -145,12 +148,22 @@ def make_generated_pictures(config: GeneratedPictures, executor: Executor) -> Pi
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def make(store: ChunkStore) -> Iterator[Chunk]:
-        jobs = [
-            job for job in chunk_jobs(families, [config.count]) if job.number not in store.numbers
-        ]
-        yield from executor.map(render_chunk, families, jobs)
+        return render_missing(families, chunk_jobs(families, [config.count]), store, executor)
 
     return cached(key, config.count, make)
+
+
+def render_missing(
+    families: Sequence[Family], jobs: Sequence[Job], store: ChunkStore, executor: Executor
+) -> Iterator[Chunk]:
+    """Make the chunks that the store has not got, in any order."""
+    kinds = dict.fromkeys(family.kind for family in families)
+    if not all(is_compiled(f"pictures-{kind}") for kind in kinds if GENERATORS[kind].function):
+        print(
+            "compiling the kernels of pictures, once for this machine", file=sys.stderr, flush=True
+        )
+    missing = [job for job in jobs if job.number not in store.numbers]
+    return executor.map(render_chunk, families, missing)
 
 
 def render_chunk(families: Sequence[Family], job: Job) -> Chunk:

@@ -24,8 +24,12 @@ U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
-ALIKE = 0.1
-"""Two pictures whose descriptors are nearer than this are alike, see `descriptor`."""
+ALIKE = 0.2
+"""Two pictures whose descriptors are nearer than this are alike, see `Cells.descriptor`.
+
+One random pair in a thousand of the default library is. One in a hundred, at 0.24, would have a fourth
+of the pictures of a chunk drawn again, few of which look alike to an eye.
+"""
 
 _JPEG_QUALITY = 75
 _BOX_SIDES = (1, 2, 4, 8, 16)
