@@ -279,11 +279,14 @@ def match_high(
 ) -> None:
     """Do for the high-pass residual what `match_level` does for a level; `high` is its gain."""
     side = re.shape[0]
-    u, v = high * re, high * im
+    u, v = np.empty((side, side)), np.empty((side, side))
+    for i in range(side):
+        for j in range(side):
+            u[i, j], v[i, j] = high[i, j] * re[i, j], high[i, j] * im[i, j]
     order, spare = np.empty(side * side, np.int32), np.empty((2, side * side), np.int32)
     transform(u, v, table, True)
-    v[:] = 0.0
     match_marginal(marginal, u, order, spare)
+    v = np.zeros((side, side))
     transform(u, v, table, False)
     for i in range(side):
         for j in range(side):
@@ -308,12 +311,14 @@ def fill_stripes(bounds: F64, colours: F64, blur: int, pixels: F64) -> None:
         for row in range(side):
             while place < bounds.size - 1 and bounds[place] * side * side <= column * side + row:
                 place += 1
-            sharp[row, column] = colours[place]
+            for channel in range(3):
+                sharp[row, column, channel] = colours[place, channel]
     for axis in range(2):
         source, target = (sharp, half_blurred) if axis == 0 else (half_blurred, pixels)
-        target[:] = 0.0
         for row in range(side):
             for column in range(side):
+                for channel in range(3):
+                    target[row, column, channel] = 0.0
                 for shift in range(-(blur // 2), blur - blur // 2):
                     i, j = (row + shift, column) if axis == 0 else (row, column + shift)
                     i, j = max(i, -1 - i), max(j, -1 - j)
@@ -333,17 +338,18 @@ def add_noise(amplitude: float, state: U64, pixels: F64) -> None:
 @kernel
 def fill_moments(pixels: F64, moments: F64) -> None:
     """Fill `moments`, float64 [4, 3], with means and covariances of `pixels`, float64 [n, 3]."""
-    moments[:] = 0.0
-    for k in range(pixels.shape[0]):
-        for a in range(3):
-            moments[0, a] += pixels[k, a]
-    moments[0] /= pixels.shape[0]
-    for k in range(pixels.shape[0]):
-        for a in range(3):
-            for b in range(3):
-                product = (pixels[k, a] - moments[0, a]) * (pixels[k, b] - moments[0, b])
-                moments[1 + a, b] += product
-    moments[1:] /= pixels.shape[0]
+    n = pixels.shape[0]
+    for a in range(3):
+        total = 0.0
+        for k in range(n):
+            total += pixels[k, a]
+        moments[0, a] = total / n
+    for a in range(3):
+        for b in range(3):
+            total = 0.0
+            for k in range(n):
+                total += (pixels[k, a] - moments[0, a]) * (pixels[k, b] - moments[0, b])
+            moments[1 + a, b] = total / n
 
 
 @kernel
