@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.pictures import arithmetic
@@ -20,6 +20,8 @@ from pipeline.render.jit import kernel
 
 # A change of this means that the bytes of every generated picture may change.
 GOLDEN = "95375576817ffe6d8885699f166f2428a73dc50db7d33eb8e868410972502b32"
+
+unhurried = settings(deadline=None)  # a first call compiles
 
 
 def _golden() -> str:
@@ -51,6 +53,7 @@ def test_a_processor_without_avx_computes_the_same_bits(tmp_path: Path) -> None:
     assert done.stdout.strip() == GOLDEN, done.stderr
 
 
+@unhurried
 @given(st.floats(-1e6, 1e6))
 def test_sine_and_cosine(x: float) -> None:
     assert abs(arithmetic.sin(x) - math.sin(x)) < 1e-15
@@ -58,12 +61,14 @@ def test_sine_and_cosine(x: float) -> None:
     assert arithmetic.sin_cos(x) == (arithmetic.sin(x), arithmetic.cos(x))
 
 
+@unhurried
 @given(st.floats(-1e6, 1e6))
 def test_sine_is_odd_and_cosine_even(x: float) -> None:
     assert arithmetic.sin(-x) == -arithmetic.sin(x)
     assert arithmetic.cos(-x) == arithmetic.cos(x)
 
 
+@unhurried
 @given(st.integers(-300_000, 300_000))
 def test_sine_near_its_zeros_keeps_its_digits(n: int) -> None:
     """At the float nearest to nπ the sine is that float's distance from nπ, about 1e-16 to 1e-11."""
@@ -71,6 +76,7 @@ def test_sine_near_its_zeros_keeps_its_digits(n: int) -> None:
     assert arithmetic.sin(x) == pytest.approx(math.sin(x), rel=1e-9, abs=1e-25)
 
 
+@unhurried
 @given(st.floats(1e6, 1e12))
 def test_sines_of_large_angles_lose_digits_slowly(x: float) -> None:
     assert abs(arithmetic.sin(x) - math.sin(x)) <= 4e-16 * x
@@ -83,6 +89,7 @@ def test_sine_and_cosine_of_special_angles() -> None:
     assert math.isnan(arithmetic.cos(math.inf))
 
 
+@unhurried
 @given(st.floats(-1e100, 1e100), st.floats(-1e100, 1e100))
 def test_atan2(y: float, x: float) -> None:
     # adding 0 turns −0 into 0, whose sign ours does not look at
@@ -90,6 +97,7 @@ def test_atan2(y: float, x: float) -> None:
     assert arithmetic.atan2(y, x) == pytest.approx(expected, rel=4e-15, abs=1e-300)
 
 
+@unhurried
 @given(st.floats(-20, 20), st.floats(-20, 20))
 def test_atan2_of_neighbouring_magnitudes(y: float, x: float) -> None:
     expected = math.atan2(y + 0.0, x + 0.0)
@@ -106,11 +114,13 @@ def test_atan2_on_the_axes_and_diagonals() -> None:
     assert arithmetic.atan2(-7.0, -7.0) == -3 * math.pi / 4
 
 
+@unhurried
 @given(st.floats(-1020, 1020))
 def test_exp2(x: float) -> None:
     assert arithmetic.exp2(x) == pytest.approx(2.0**x, rel=4e-15)
 
 
+@unhurried
 @given(st.floats(-708, 709))
 def test_exp(x: float) -> None:
     assert arithmetic.exp(x) == pytest.approx(math.exp(x), rel=4e-15)
@@ -130,6 +140,7 @@ def test_exponentials_of_special_values(function: Callable[[float], float]) -> N
     assert math.isnan(function(math.nan))
 
 
+@unhurried
 @given(st.floats(min_value=0, exclude_min=True, allow_infinity=False))
 def test_logarithms(x: float) -> None:
     """Every positive float, subnormal ones too."""
@@ -137,6 +148,7 @@ def test_logarithms(x: float) -> None:
     assert arithmetic.log2(x) == pytest.approx(math.log2(x), rel=4e-15)
 
 
+@unhurried
 @given(st.floats(0.5, 2))
 def test_logarithms_near_one_keep_their_digits(x: float) -> None:
     assert arithmetic.log(x) == pytest.approx(math.log(x), rel=4e-15)
@@ -152,6 +164,7 @@ def test_logarithms_of_special_values(function: Callable[[float], float]) -> Non
     assert math.isnan(function(math.nan))
 
 
+@unhurried
 @given(st.floats(1e-10, 1e10), st.floats(-20, 20))
 def test_power(x: float, y: float) -> None:
     assert arithmetic.power(x, y) == pytest.approx(x**y, rel=1e-12)
