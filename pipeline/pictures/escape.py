@@ -9,7 +9,6 @@ A picture's colours are settled by its preview, so that it looks alike at every 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from pipeline.pictures import escape_colours as colours
 from pipeline.pictures import escape_kernels as kernels
 from pipeline.pictures import escape_targets as targets
-from pipeline.pictures.arithmetic import cos, exp2, sin
+from pipeline.pictures.arithmetic import cos, exp2, log2, sin
 from pipeline.pictures.draws import Draws
 
 U8 = npt.NDArray[np.uint8]
@@ -26,7 +25,7 @@ F64 = npt.NDArray[np.float64]
 
 _PURPOSE = 0x455343  # "ESC"
 _PLACES = 8
-_RICH = 0.5  # a place as interesting as this needs no rival
+_RICH = 0.52  # a place as interesting as this needs no rival
 _STYLES = 6
 _PREVIEW_SIDE = 37
 _PREVIEW_LIMIT = 400
@@ -166,7 +165,9 @@ def _draw_window(family: Family, draws: Draws) -> tuple[kernels.Formula, float, 
         return formula, x, y, half_width
     if not family.julia:
         x, y = targets.find_boundary(formula, state)
-        return formula, x, y, log_uniform(draws, 1e-4, 0.3)
+        # Deep in, folded maps show little but stripes.
+        least = 1e-4 if family.fold == kernels.PLAIN else 0.02
+        return formula, x, y, log_uniform(draws, least, 0.4)
     if family.fold == kernels.NEWTON:
         formula = formula._replace(x=draws.uniform(0.7, 1.7), y=draws.uniform(-0.6, 0.6))
         x, y = targets.find_boundary(formula, state)
@@ -184,7 +185,7 @@ def _draw_window(family: Family, draws: Draws) -> tuple[kernels.Formula, float, 
 
 def log_uniform(draws: Draws, low: float, high: float) -> float:
     """Return a number of [low, high) whose logarithm is uniform."""
-    return low * float(exp2(draws.uniform(0, math.log2(high / low))))
+    return low * float(exp2(draws.uniform(0, float(log2(high / low)))))
 
 
 def draw_palette(draws: Draws) -> F64:
@@ -212,7 +213,7 @@ def draw_palette(draws: Draws) -> F64:
 def draw_style(half_width: float, draws: Draws) -> kernels.Style:
     """Draw how to colour a view of that half-width."""
     palette = draw_palette(draws)
-    striped, trapped, lit = draws.choice(2), draws.choice(3) == 0, draws.choice(2)
+    striped, trapped, lit = draws.choice(3) > 0, draws.choice(3) == 0, draws.choice(2)
     outlined, bright = draws.choice(4) > 0, draws.choice(2)
     ink = palette.max(axis=0) if bright else 0.25 * palette.min(axis=0)
     light_x, light_y = draws.direction()

@@ -184,7 +184,7 @@ def _is_outside(formula: Formula, x: float, y: float, threshold: float) -> bool:
 
 @kernel
 def interest(formula: Formula, view: View) -> float:
-    """Tell how rich a window is, 0.6 at most, from 16×16 orbits; below 0 when much is bounded.
+    """Tell how rich a window is, 0.65 at most, from 16×16 orbits; below 0 when much is bounded.
 
     Where levels make smooth bands, their second differences are small beside their first; on the
     boundary of a fractal they are alike. What counts is the share of cells where they are.
@@ -210,4 +210,4 @@ def interest(formula: Formula, view: View) -> float:
             slope = 0.5 * (abs(right - left) + abs(below - above))
             rough += int(bend > 0.6 * slope and bend > 1e-3)
     share = rough / ((side - 2) * (side - 2))
-    return min(share, 1.2 - share) - 2.0 * max(bounded / (side * side) - 0.25, 0.0)
+    return min(share, 2.6 - 3.0 * share) - 2.0 * max(bounded / (side * side) - 0.25, 0.0)

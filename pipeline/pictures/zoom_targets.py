@@ -47,7 +47,7 @@ class _Target(NamedTuple):
 def draw_course(kind: str, factor: float, draws: Draws) -> Course:
     """Draw a target, and so many laps around its cycle that a loop has rows and frames enough."""
     target = _draw_target(kind, draws)
-    growth = 0.5 * float(log(target.multiplier_x**2 + target.multiplier_y**2))
+    growth = 0.5 * float(log(_square(target.multiplier_x, target.multiplier_y)))
     angle = float(atan2(target.multiplier_y, target.multiplier_x)) / (2 * math.pi)
     laps, turns = _choose_laps(growth, angle, factor)
     formula = Formula(
@@ -104,8 +104,8 @@ def _draw_target(kind: str, draws: Draws) -> _Target:
         state = np.array([draws.word()], np.uint64)
         point = escape_targets.find_misiurewicz(2, state)
         if kind == "mandelbrot":
-            square = point.multiplier_x**2 + point.multiplier_y**2
-            if 1.5**2 <= square <= 30**2 and abs(point.y) > 1e-6:
+            square = _square(point.multiplier_x, point.multiplier_y)
+            if 1.5 * 1.5 <= square <= 30.0 * 30.0 and abs(point.y) > 1e-6:
                 return _Target(
                     point.x, point.y, point.multiplier_x, point.multiplier_y, point.period
                 )
@@ -116,8 +116,12 @@ def _draw_target(kind: str, draws: Draws) -> _Target:
         root_x, root_y = _square_root(1 - 4 * c_x, -4 * c_y)
         sign = 1 - 2 * draws.choice(2)
         x, y = 0.5 * (1 + sign * root_x), 0.5 * sign * root_y
-        if 4 * (x * x + y * y) > 1.15**2:
+        if 4 * _square(x, y) > 1.15 * 1.15:
             return _Target(x, y, 2 * x, 2 * y, 1, c_x, c_y)
+
+
+def _square(x: float, y: float) -> float:
+    return x * x + y * y
 
 
 def _square_root(x: float, y: float) -> tuple[float, float]:
