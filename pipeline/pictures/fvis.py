@@ -21,7 +21,6 @@ version of torch, whatever else is rendered beside it; torch promises no more th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,8 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.pictures.draws import Draws
-from pipeline.pictures.fvis_basis import GROUND, noise, pictures_of
+from pipeline.pictures.fvis_basis import GROUND
 from pipeline.pictures.fvis_net import Network, require_torch
+from pipeline.pictures.fvis_optimise import Task, optimised, stages
 from pipeline.pictures.fvis_probe import Probe, open_probe
 
 if TYPE_CHECKING:
@@ -53,12 +53,6 @@ _WEIGHTS = (1.0, 0.7, 0.5)  # of the channels of one picture
 _SINGLES = 0.3  # share of pictures of one channel, where channels do not run out
 _SMALLEST = 32  # pixels; smaller pictures are made at a multiple and averaged
 _PIXELS_AT_ONCE = 1 << 16  # larger batches fall out of the processor's cache
-_NUM_STEPS = 24  # at 40 a picture is smoother, not another, and takes 1.5 times as long
-_RATE = 0.3  # of Adam, for coefficients that start in [−1, 1)
-_TURN = 8 * math.pi / 180
-_ZOOM = 0.08
-_SLOPE = 0.2
-_KNEE = 2.0  # deviations over noise
 
 
 class FvisShared(NamedTuple):
@@ -66,18 +60,6 @@ class FvisShared(NamedTuple):
 
     seed: int
     network: Network
-
-
-class _Task(NamedTuple):
-    """One picture's decisions; arrays are what the optimiser needs step by step."""
-
-    channels: tuple[int, int, int]
-    weights: tuple[float, float, float]
-    stripes: tuple[float, float, float]  # y and x period (whole numbers) and offset of the regions
-    ground: F32  # [3], before the squash
-    start: F32  # [3, S, S // 2 + 1, 2]
-    shifts: list[tuple[int, int]]  # per step, pixels
-    turns: F32  # [steps, 2, 3], affine maps
 
 
 def render_fvis_batch(shared: FvisShared, indices: Sequence[int], attempt: int, size: int) -> U8:
@@ -108,7 +90,7 @@ def render_fvis_batch(shared: FvisShared, indices: Sequence[int], attempt: int, 
                 tasks = [
                     _plan(shared, probe, layer, indices[place], attempt, canvas) for place in some
                 ]
-                out[some] = _shrunk(_optimise(probe, layer, tasks, canvas), size)
+                out[some] = _shrunk(optimised(probe, layer, tasks, canvas), size)
     return out
 
 
@@ -139,9 +121,9 @@ def _settings() -> Iterator[None]:
 
 def _plan(
     shared: FvisShared, probe: Probe, layer: int, index: int, attempt: int, canvas: int
-) -> _Task:
+) -> Task:
     draws = Draws(shared.seed, _PURPOSE, index, attempt)
-    alive = probe.reference(layer, canvas).alive
+    alive = probe.reference(layer, stages(canvas)[0]).alive
     if shared.network.endless:
         single, channel = draws.uniform(0, 1) < _SINGLES, draws.choice(len(alive))
     else:
@@ -159,101 +141,14 @@ def _plan(
             break
     offset = draws.uniform(0, 1)
     ground = [draws.uniform(-GROUND, GROUND) for _ in range(3)]
-    shifts, turns = [], np.empty((_NUM_STEPS, 2, 3), np.float32)
-    for step in range(_NUM_STEPS):
-        shifts.append((int(draws.uniform(0, canvas)), int(draws.uniform(0, canvas))))
-        angle, zoom = draws.uniform(-_TURN, _TURN), draws.uniform(1 - _ZOOM, 1 + _ZOOM)
-        c, s = zoom * math.cos(angle), zoom * math.sin(angle)
-        turns[step] = (c, s, 0), (-s, c, 0)
     padded = (*channels, 0, 0)[:3]
-    return _Task(
+    return Task(
         channels=(padded[0], padded[1], padded[2]),
         weights=(weights[0], weights[1], weights[2]),
         stripes=(*stripes, offset),
         ground=np.array(ground, np.float32),
-        start=noise(draws.word(), canvas),
-        shifts=shifts,
-        turns=turns,
+        word=draws.word(),
     )
-
-
-def _optimise(probe: Probe, layer: int, tasks: list[_Task], canvas: int) -> torch.Tensor:
-    """Return the pictures of `tasks` in (−1, 1), float32 [n, 3, S, S]."""
-    import torch
-
-    coefficients = torch.from_numpy(np.stack([task.start for task in tasks]))
-    ground = torch.from_numpy(np.stack([task.ground for task in tasks]))
-    turns = torch.from_numpy(np.stack([task.turns for task in tasks]))
-    first, second = torch.zeros_like(coefficients), torch.zeros_like(coefficients)
-    for step in range(_NUM_STEPS):
-        coefficients.requires_grad_(True)
-        shifts = [task.shifts[step] for task in tasks]
-        x = _seen(pictures_of(coefficients, ground, canvas), shifts, turns[:, step])
-        response = _response(probe, layer, tasks, x, shifts)
-        (slope,) = torch.autograd.grad(response.sum(), coefficients)
-        # Adam (Kingma & Ba, ICLR 2015), in steps that round alike wherever a picture lies in memory.
-        first = first * 0.9 + slope * 0.1
-        second = second * 0.999 + slope * slope * 0.001
-        mean, square = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
-        coefficients = (coefficients.detach() + mean / (torch.sqrt(square) + 1e-8) * _RATE).detach()
-    with torch.no_grad():
-        return pictures_of(coefficients, ground, canvas)
-
-
-def _seen(x: torch.Tensor, shifts: list[tuple[int, int]], turns: torch.Tensor) -> torch.Tensor:
-    """Return the pictures from another origin, turned and scaled about the centre."""
-    import torch
-
-    rolled = torch.stack(
-        [torch.roll(picture, shift, (1, 2)) for picture, shift in zip(x, shifts, strict=True)]
-    )
-    functional = torch.nn.functional
-    grid = functional.affine_grid(turns, list(x.shape), align_corners=False)
-    return functional.grid_sample(
-        rolled, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-
-
-def _response(
-    probe: Probe, layer: int, tasks: list[_Task], x: torch.Tensor, shifts: list[tuple[int, int]]
-) -> torch.Tensor:
-    """Return how strongly each picture excites its channels, float32 [n]."""
-    import torch
-
-    reference = probe.reference(layer, x.shape[-1])
-    channels = torch.tensor([task.channels for task in tasks])
-    z = probe.maps(x, layer)[torch.arange(len(tasks))[:, None], channels]
-    z = (z - reference.base[channels][..., None, None]) * reference.gain[channels][..., None, None]
-    if layer:
-        stride = x.shape[-1] / z.shape[-1]
-        z = torch.nn.functional.max_pool2d(z, min(z.shape[-1], max(3, min(8, round(16 / stride)))))
-    excited = torch.where(z > 0, z * z / (torch.abs(z) + _KNEE), _SLOPE * z)
-    shares = torch.stack(
-        [
-            _regions(task, shift, x.shape[-1], excited.shape[-2:])
-            for task, shift in zip(tasks, shifts, strict=True)
-        ]
-    )
-    return (excited * shares).mean((1, 2, 3))
-
-
-def _regions(
-    task: _Task, shift: tuple[int, int], canvas: int, shape: Sequence[int]
-) -> torch.Tensor:
-    """Return each channel's weight at each place of the map, float32 [3, h, w]."""
-    import torch
-
-    weights = torch.tensor(task.weights)[:, None, None]
-    if not task.weights[1]:
-        return weights.expand(3, *shape)
-    down, across, offset = task.stripes
-    y = (torch.arange(shape[0]) + 0.5) / shape[0] - shift[0] / canvas
-    x = (torch.arange(shape[1]) + 0.5) / shape[1] - shift[1] / canvas
-    phase = down * y[:, None] + across * x[None, :] + offset
-    count = 3 if task.weights[2] else 2
-    turn = phase[None] + (torch.arange(3) / count)[:, None, None]
-    wave = torch.abs(2 * (turn - torch.floor(turn)) - 1)
-    return weights * wave * wave * (3 - 2 * wave)
 
 
 def _shrunk(x: torch.Tensor, size: int) -> U8:

@@ -67,8 +67,8 @@ def architecture(name: str, *, seed: int, weights: str | None) -> torch.nn.Modul
     return model.eval()
 
 
-class _Reached(Exception):  # noqa: N818: no error, the way out of a forward pass
-    """What was to be computed has been."""
+class _Reached(Exception):  # noqa: N818
+    """The way out of a forward pass: what was to be computed has been."""
 
     def __init__(self, output: torch.Tensor) -> None:
         self.output = output
@@ -97,7 +97,7 @@ def first_layers(
         entered.append(names[module])
 
     def leave(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(module, torch.nn.Conv2d):
+        if isinstance(module, torch.nn.Conv2d) and output.shape[-1] > 1:  # else a gate on channels
             ends.append((names[module], output))
         elif isinstance(module, torch.nn.BatchNorm2d) and ends and inputs[0] is ends[-1][1]:
             ends[-1] = names[module], output
