@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from pipeline.executor import Executor
 from pipeline.picture_sections import GeneratedPictures
@@ -124,6 +125,8 @@ def family_identity(family: Family) -> list[Any]:
     """Return all that decides the family's pictures, as JSON: the code that makes them too."""
     generator = GENERATORS[family.kind]
     content = [*family[:4], source_digest(generator.module, "quality", "generated")]
+    if generator.gate.jpeg is not None:
+        content.append(simplejpeg.__version__)
     if family.network is not None:
         import torch
 

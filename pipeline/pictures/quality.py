@@ -2,8 +2,8 @@
 
 Every measure is of the picture resized by area to 64×64 pixels, whatever its size, with luminance of
 Rec. 601. What a gate decides rests on whole numbers and exact arithmetic, so it is the same on every
-host; the one part from a library is the length of a JPEG, and libjpeg-turbo's whole-number transform
-and fixed Huffman tables make the same file with every instruction set.
+host. The one part from a library is the length of a JPEG: with every instruction set one release of
+libjpeg-turbo makes the same file, and the release is part of a set's identity.
 """
 
 from __future__ import annotations
