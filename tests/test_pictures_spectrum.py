@@ -10,15 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from pipeline.pictures import spectrum
 from pipeline.pictures import spectrum_kernels as kernels
 from pipeline.pictures.draws import Draws
-from pipeline.pictures.fields import twiddles
 from pipeline.pictures.spectrum import render_spectrum
 
 # A change of this means that every mixing set and dataset made with it changes: say so in the
@@ -41,10 +37,6 @@ def _golden() -> str:
 
 def _noise(*shape: int, seed: int = 0) -> F64:
     return np.random.Generator(np.random.PCG64(seed)).normal(size=shape)
-
-
-def _scratch(num: int) -> tuple[kernels.I32, kernels.I32]:
-    return np.empty(num, np.int32), np.empty((2, num), np.int32)
 
 
 def test_golden_pictures() -> None:
@@ -107,91 +99,6 @@ def test_other_sizes_share_what_is_coarse() -> None:
     assert np.median(likeness) > 0.8
 
 
-@pytest.mark.parametrize("side", [64, 128, 256])
-def test_the_squared_gains_of_the_pyramid_sum_to_one(side: int) -> None:
-    pyramid = spectrum._pyramid(side)
-    assert [bands.shape[1] for bands in pyramid.levels] == [
-        n for n in (256, 128, 64, 32) if n <= side
-    ]
-    total = np.fft.fftshift(pyramid.high**2)
-    for gains in [*(bands**2 for bands in pyramid.levels), pyramid.low[None] ** 2]:
-        n = gains.shape[1]
-        inner = slice((side - n) // 2, (side + n) // 2)
-        total[inner, inner] += np.fft.fftshift(gains.sum(axis=0))
-    assert np.allclose(total, 1, atol=1e-12)
-
-
-def test_bands_are_octaves_of_four_orientations() -> None:
-    bands = spectrum._pyramid(64).levels[0]
-    frequency = np.fft.fftfreq(64, 1 / 64)
-    y, x = np.meshgrid(frequency, frequency, indexing="ij")
-    octave = np.log2(np.maximum(np.hypot(x, y), 1e-9) / 32)
-    angle = np.arctan2(y, x)
-    low = np.sin(np.pi / 2 * np.clip(-octave, 0, 1))
-    ring = low * np.cos(np.pi / 2 * np.clip(-octave - 1, 0, 1))
-    for k in range(4):
-        expected = ring * np.cos(angle - np.pi * k / 4) ** 3 * 48 / np.sqrt(2880)
-        expected[0, 0] = 0
-        assert np.allclose(bands[k], expected, atol=1e-12)
-
-
-def _quantiles(marginal: F64, num: int) -> F64:
-    edges = np.arange(802) * 0.5 - 200.25
-    cumulated = np.r_[0, np.cumsum(marginal)] / marginal.sum()
-    ranks: F64 = np.interp((np.arange(num) + 0.5) / num, cumulated, edges)
-    return ranks
-
-
-def _matched(field: F64, marginal: F64) -> F64:
-    out = np.empty(field.size)
-    out[np.argsort(field.ravel(), kind="stable")] = _quantiles(marginal, field.size)
-    return out.reshape(field.shape)
-
-
-def _crop(field: np.ndarray, n: int) -> np.ndarray:
-    side = field.shape[0]
-    kept = np.r_[0 : n // 2, side - n // 2 : side]
-    return np.ascontiguousarray(field[np.ix_(kept, kept)])
-
-
-def _marginals(num: int) -> F64:
-    marginals = np.empty((num, 801))
-    for k in range(num):
-        kernels.fill_marginal(16.0, 0.5 + 0.05 * k, marginals[k])
-    return marginals
-
-
-@pytest.mark.parametrize("level", [0, 1])
-def test_a_level_is_cut_out_matched_and_put_back(level: int) -> None:
-    side = 64
-    bands = spectrum._pyramid(side).levels[level]
-    n = bands.shape[1]
-    marginals = _marginals(4)
-    source = np.fft.fft2(50 * _noise(side, side))
-    out_re, out_im = np.zeros((side, side)), np.zeros((side, side))
-    re, im = source.real.copy(), source.imag.copy()
-    kernels.match_level(bands, marginals, twiddles(n), re, im, out_re, out_im)
-    expected = np.zeros((n, n), complex)
-    for k in range(4):
-        band = np.fft.ifft2(_crop(source, n) * 1j * bands[k])
-        assert np.abs(band.imag).max() < 1e-9 * np.abs(band.real).max()
-        expected += np.fft.fft2(_matched(band.real, marginals[k])) * -1j * bands[k]
-    # A few pairs of values closer than 2⁻²² of the range may have changed places.
-    assert np.abs(_crop(out_re + 1j * out_im, n) - expected).max() < 1e-3 * np.abs(expected).max()
-    assert np.allclose(np.fft.ifft2(out_re + 1j * out_im).imag, 0, atol=1e-9)
-
-
-def test_the_high_residual_is_matched() -> None:
-    high, marginals = spectrum._pyramid(64).high, _marginals(1)
-    source = np.fft.fft2(_noise(64, 64))
-    out_re, out_im = np.ones((64, 64)), np.zeros((64, 64))
-    re, im = source.real.copy(), source.imag.copy()
-    kernels.match_high(high, marginals[0], twiddles(64), re, im, out_re, out_im)
-    residual = np.fft.ifft2(source * high).real
-    expected = np.fft.fft2(_matched(residual, marginals[0])) * high
-    assert np.abs(out_re - 1 + 1j * out_im - expected).max() < 1e-3 * np.abs(expected).max()
-
-
 def test_marginals_are_generalised_laplacians() -> None:
     marginal = np.empty(801)
     kernels.fill_marginal(16.0, 0.6, marginal)
@@ -199,37 +106,14 @@ def test_marginals_are_generalised_laplacians() -> None:
     assert np.allclose(marginal, np.exp(-(np.abs(x / 16) ** 0.6)), rtol=1e-12)
 
 
-def test_a_field_takes_its_marginal() -> None:
-    marginal = _marginals(1)[0]
-    field = _noise(32, 32)
-    expected = _matched(field, marginal)
-    kernels.match_marginal(marginal, field, *_scratch(1024))
-    assert np.allclose(np.sort(field.ravel()), np.sort(expected.ravel()), atol=1e-9)
-    assert np.mean(np.abs(field - expected) < 1e-9) > 0.99
-
-
-def test_a_field_takes_its_histogram() -> None:
-    targets = np.sort(_noise(256, seed=1))
-    field = _noise(32, 32)
-    ranks = np.argsort(np.argsort(field.ravel()))
-    kernels.match_sorted(targets, field, *_scratch(1024))
-    assert np.array_equal(np.sort(field.ravel()), np.repeat(targets, 4))
-    assert np.mean(field.ravel() == targets[ranks // 4]) > 0.99
-
-
-@given(values=hnp.arrays(np.float64, st.integers(1, 200), elements=st.floats(-1e6, 1e6)))
-@settings(max_examples=100, deadline=None)
-def test_sorting(values: F64) -> None:
-    order, spare = _scratch(values.size)
-    kernels.argsort(values, order, spare)
-    assert sorted(order.tolist()) == list(range(values.size))
-    steps = np.diff(values[order])
-    assert (steps >= -np.ptp(values) / (2**22 - 2)).all()
-    spread = np.ptp(values)
-    keys = ((values - values.min()) * ((2**22 - 1) / spread) if spread > 0 else values * 0).astype(
-        np.int32
-    )
-    assert np.array_equal(order, np.argsort(keys, kind="stable"))
+def test_every_band_has_a_marginal_of_its_own() -> None:
+    marginals = spectrum._draw_marginals(Draws(0, 1, 2, 0), spectrum.pyramid(64))
+    assert marginals.shape == (3, 9, 801)
+    assert len(np.unique(marginals.reshape(27, 801), axis=0)) == 27
+    assert (marginals[..., 400] == 1).all()
+    # At ±width a density is 1/e whatever its shape: width 4 up to the first level, 16 below.
+    assert np.allclose(marginals[:, :5, 400 + 8], np.exp(-1))
+    assert np.allclose(marginals[:, 5:, 400 + 32], np.exp(-1))
 
 
 def test_magnitudes() -> None:
@@ -303,7 +187,8 @@ def test_a_channel_has_exactly_the_colours_asked_for() -> None:
     targets = np.sort(_noise(4096))
     magnitudes, field = np.empty((64, 64)), np.empty((64, 64))
     kernels.fill_magnitudes(2.0, 2.0, magnitudes)
-    spectrum._shape_channel(np.uint64(1), magnitudes, _marginals(9), targets, field)
+    marginals = spectrum._draw_marginals(Draws(0, 1, 2, 0), spectrum.pyramid(64))
+    spectrum._shape_channel(np.uint64(1), magnitudes, marginals[0], targets, field)
     assert np.array_equal(np.sort(field.ravel()), targets)
 
 

@@ -16,7 +16,6 @@ Of the original, this leaves out what cannot be told by eye or changes nothing:
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import NamedTuple
 
@@ -26,6 +25,14 @@ import numpy.typing as npt
 from pipeline.pictures import spectrum_kernels as kernels
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.fields import average_areas, fill_phases, transform, twiddles
+from pipeline.pictures.pyramid import (
+    NUM_VALUES,
+    Pyramid,
+    match_bands,
+    match_sorted,
+    pyramid,
+    sigmas,
+)
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
@@ -34,19 +41,12 @@ _PURPOSE = 0x53504543  # "SPEC"
 _ROUNDS = 4
 _LEAST_SIDE = 64
 _MODEL_SIDE = 64  # of the picture whose colours are the model's
-_COARSEST = 32  # side of the coarsest bands: as in the original, three levels at 128
 _START_DEVIATION = 73.9  # of U(0, 256)
 
 
 class _Colours(NamedTuple):
     axes: F64  # [3, 3], the principal axes, one a row
     targets: F64  # [3, 64²], ascending coordinates along each
-
-
-class _Pyramid(NamedTuple):
-    low: F64  # [n, n], gain of what is left below the coarsest bands
-    high: F64  # [side, side], gain of what is above the finest
-    levels: tuple[F64, ...]  # each [4, n, n], gains of its oriented bands
 
 
 def render_spectrum(seed: int, index: int, attempt: int, out: U8) -> None:
@@ -67,7 +67,7 @@ def render_spectrum(seed: int, index: int, attempt: int, out: U8) -> None:
     magnitudes = np.empty((side, side))
     kernels.fill_magnitudes(slope + slant, slope - slant, magnitudes)
     seeds = [np.uint64(draws.word()) for _ in range(3)]
-    marginals = _draw_marginals(draws, len(_pyramid(side).levels))
+    marginals = _draw_marginals(draws, pyramid(side))
     fields = np.empty((3, side, side))
     for channel in range(3):
         _shape_channel(
@@ -87,71 +87,33 @@ def render_spectrum(seed: int, index: int, attempt: int, out: U8) -> None:
 def _shape_channel(
     seed: np.uint64, magnitudes: F64, marginals: F64, targets: F64, field: F64
 ) -> None:
-    """Fill one channel, float64 [side, side]; `marginals` is [1 + 4 · levels, 801], `targets` [n]."""
+    """Fill one channel, float64 [side, side]; `marginals` is [bands, 801], `targets` [n]."""
     side = field.shape[0]
-    pyramid, table = _pyramid(side), twiddles(side)
     re, im = np.empty((side, side)), np.empty((side, side))
-    order, spare = np.empty(side * side, np.int32), np.empty((2, side * side), np.int32)
     fill_phases(seed, re, im)
     re *= _START_DEVIATION * side
     im *= _START_DEVIATION * side
     for number in range(_ROUNDS):
         if number > 0:
             re[:], im[:] = field, 0
-            transform(re, im, table, False)
+            transform(re, im, twiddles(side), False)
         kernels.impose_magnitudes(magnitudes, re, im)
-        new_re, new_im = _low_residual(pyramid.low, re), _low_residual(pyramid.low, im)
-        kernels.match_high(pyramid.high, marginals[0], table, re, im, new_re, new_im)
-        for level, bands in enumerate(pyramid.levels):
-            kernels.match_level(
-                bands,
-                marginals[1 + 4 * level : 5 + 4 * level],
-                twiddles(bands.shape[1]),
-                re,
-                im,
-                new_re,
-                new_im,
-            )
-        transform(new_re, new_im, table, True)
-        field[:] = new_re
-        kernels.match_sorted(targets, field, order, spare)
+        re, im = match_bands(pyramid(side), marginals, re, im)
+        transform(re, im, twiddles(side), True)
+        field[:] = re
+        match_sorted(targets, field)
 
 
-def _low_residual(low: F64, spectrum: F64) -> F64:
-    """Return what the low-pass residual alone gives back: gained by `low` twice, zero beyond."""
-    kept = np.zeros_like(spectrum)
-    half = low.shape[0] // 2
-    for rows in (slice(0, half), slice(-half, None)):
-        for columns in (slice(0, half), slice(-half, None)):
-            kept[rows, columns] = low[rows, columns] * low[rows, columns] * spectrum[rows, columns]
-    return kept
+def _draw_marginals(draws: Draws, gains: Pyramid) -> F64:
+    """Return densities of each channel's bands, finest first, float64 [3, bands, 801].
 
-
-@functools.lru_cache(maxsize=4)
-def _pyramid(side: int) -> _Pyramid:
-    low, high = np.empty((side, side)), np.empty((side, side))
-    kernels.fill_masks(low, high)
-    levels = []
-    while low.shape[0] >= _COARSEST:
-        bands = np.empty((kernels.ORIENTATIONS, *low.shape))
-        kernels.fill_band_masks(low, bands)
-        levels.append(bands)
-        quarter = low.shape[0] // 4
-        kept = np.r_[0:quarter, low.shape[0] - quarter : low.shape[0]]
-        low = np.ascontiguousarray(low[np.ix_(kept, kept)])
-    return _Pyramid(low, high, tuple(levels))
-
-
-def _draw_marginals(draws: Draws, num_levels: int) -> F64:
-    """Return densities of each channel's bands, finest first, float64 [3, 1 + 4 · levels, 801].
-
-    exp(−|x/4^σ|^ρ), ρ ~ U(0.4, 0.8), with σ the picture's side over the band's: 1, 1, 2, 4, …
+    exp(−|x/4^σ|^ρ), ρ ~ U(0.4, 0.8), with σ the picture's side over the band's.
     """
-    marginals = np.empty((3, 1 + kernels.ORIENTATIONS * num_levels, kernels.NUM_VALUES))
+    marginals = np.empty((3, gains.num_bands(), NUM_VALUES))
     for channel in range(3):
-        for band in range(marginals.shape[1]):
-            sigma = 1 << max(0, (band - 1) // kernels.ORIENTATIONS)
-            kernels.fill_marginal(4.0**sigma, draws.uniform(0.4, 0.8), marginals[channel, band])
+        for band, sigma in enumerate(sigmas(gains)):
+            shape = draws.uniform(0.4, 0.8)
+            kernels.fill_marginal(4.0**sigma, shape, marginals[channel, band])
     return marginals
 
 

@@ -1,8 +1,7 @@
-"""Kernels of the statistical pictures: imposing a power spectrum, wavelet marginals and a histogram.
+"""Kernels of the statistical pictures: a power spectrum, a model of colours, its principal axes.
 
-Steerable pyramid (Simoncelli & Freeman, ICIP 1995) of four orientations in the Fourier domain: raised
-cosines in log₂ radius, cos³ in angle, so that squared gains sum to one. Only + − × ÷, square
-roots and the functions of `pipeline.pictures.arithmetic`: the same bytes on every x86-64 host.
+Only + − × ÷, square roots and the functions of `pipeline.pictures.arithmetic`: the same bytes on
+every x86-64 host.
 """
 
 from __future__ import annotations
@@ -10,79 +9,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.pictures.arithmetic import cos, exp, log2, power, sin
-from pipeline.pictures.fields import transform
+from pipeline.pictures.arithmetic import exp, power
 from pipeline.pictures.splitmix import next_unit
 from pipeline.render.jit import kernel
 
-F64 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
-I32 = npt.NDArray[np.int32]
-
-ORIENTATIONS = 4
-SUPPORT, STEP = 200.0, 0.5  # the marginals' values: −200, −199.5 … 200
-NUM_VALUES = 801
-
-_HALF_PI = 1.5707963267948966
-_DIAGONAL = 0.7071067811865476
-_GAIN = 0.8944271909999159  # 2³ · 3!/√(4 · 6!): Σ gain² cos⁶ over the four orientations is 1
-_RADIX_BITS = 11
-_RADIX = 1 << _RADIX_BITS
-
-
-@kernel
-def _low_high(octaves: float) -> tuple[float, float]:
-    """Return the low-pass and high-pass gain at `octaves` (≤ 0 here) above the band's upper end."""
-    place = min(max(-octaves, 0.0), 1.0)
-    return sin(_HALF_PI * place), cos(_HALF_PI * place)
-
-
-@kernel
-def fill_masks(low: F64, high: F64) -> None:
-    """Fill the residuals' gains: `high` alone beyond half the sampling rate, none below a quarter.
-
-    Args:
-        low: float64 [side, side], gets the gain of all that is not in the high-pass residual.
-        high: float64 [side, side], gets the gain of the high-pass residual.
-    """
-    side = low.shape[0]
-    half = side // 2
-    for i in range(side):
-        for j in range(side):
-            y, x = (i + half) % side - half, (j + half) % side - half
-            if x == 0 and y == 0:
-                low[i, j], high[i, j] = 1.0, 0.0
-            else:
-                octaves = 0.5 * log2(float(x * x + y * y) / (half * half))
-                low[i, j], high[i, j] = _low_high(octaves)
-
-
-@kernel
-def fill_band_masks(low: F64, bands: F64) -> None:
-    """Fill the gains of one level's oriented bands and take the level out of the low-pass gain.
-
-    Args:
-        low: float64 [n, n], gain of what levels above this one left over. It is cut off at half this
-            level's sampling rate; in its place comes what this level leaves over.
-        bands: float64 [4, n, n], written; odd in frequency.
-    """
-    n = low.shape[0]
-    half = n // 2
-    for i in range(n):
-        for j in range(n):
-            y, x = (i + half) % n - half, (j + half) % n - half
-            bands[:, i, j] = 0.0
-            if x == 0 and y == 0:
-                continue
-            square = float(x * x + y * y)
-            rest, own = _low_high(0.5 * log2(square / (half * half)) + 1.0)
-            gain = _GAIN * low[i, j] * own / (square * np.sqrt(square))
-            for k, along in enumerate(
-                (float(x), _DIAGONAL * (x + y), float(y), _DIAGONAL * (y - x))
-            ):
-                bands[k, i, j] = gain * along * along * along
-            low[i, j] *= rest
+F64 = npt.NDArray[np.float64]
 
 
 @kernel
@@ -134,164 +67,9 @@ def impose_magnitudes(magnitudes: F64, re: F64, im: F64) -> None:
 @kernel
 def fill_marginal(width: float, shape: float, marginal: F64) -> None:
     """Fill `marginal`, float64 [801], with exp(−|x/width|^shape) for x = −200, −199.5 … 200."""
-    for k in range(NUM_VALUES):
-        x = abs(k * STEP - SUPPORT)
+    for k in range(marginal.size):
+        x = abs(0.5 * k - 200.0)
         marginal[k] = exp(-power(x / width, shape))
-
-
-@kernel
-def argsort(values: F64, order: I32, spare: I32) -> None:
-    """Sort by 22 bits of each value's place between the least and the greatest.
-
-    Args:
-        values: float64 [n].
-        order: int32 [n], gets positions in ascending order of their values; where those agree to a
-            four-millionth of the range, in ascending order.
-        spare: int32 [2, n], scratch.
-    """
-    n = values.size
-    least = greatest = values[0]
-    for value in values:
-        least, greatest = min(least, value), max(greatest, value)
-    scale = (_RADIX * _RADIX - 1) / (greatest - least) if greatest > least else 0.0
-    low_counts, high_counts = np.zeros(_RADIX, np.int32), np.zeros(_RADIX, np.int32)
-    keys, half_sorted = spare[0], spare[1]
-    for k in range(n):
-        key = np.int32((values[k] - least) * scale)
-        keys[k] = key
-        low_counts[key & (_RADIX - 1)] += 1
-        high_counts[key >> _RADIX_BITS] += 1
-    low_start = high_start = 0
-    for k in range(_RADIX):
-        low_counts[k], low_start = low_start, low_start + low_counts[k]
-        high_counts[k], high_start = high_start, high_start + high_counts[k]
-    for k in range(n):
-        digit = keys[k] & (_RADIX - 1)
-        half_sorted[low_counts[digit]] = k
-        low_counts[digit] += 1
-    for k in half_sorted:
-        digit = keys[k] >> _RADIX_BITS
-        order[high_counts[digit]] = k
-        high_counts[digit] += 1
-
-
-@kernel
-def match_marginal(marginal: F64, field: F64, order: I32, spare: I32) -> None:
-    """Replace each value by the quantile of its rank in the density `marginal`.
-
-    Args:
-        marginal: float64 [801], of any sum; a density that is constant ±0.25 around each value.
-        field: float64 [n, n], updated.
-        order: int32 [n²], scratch.
-        spare: int32 [2, n²], scratch.
-    """
-    flat = field.ravel()
-    argsort(flat, order, spare)
-    total = 0.0
-    for k in range(NUM_VALUES):
-        total += marginal[k]
-    place, below = 0, 0.0
-    for rank in range(flat.size):
-        target = total * ((rank + 0.5) / flat.size)
-        while place < NUM_VALUES - 1 and below + marginal[place] < target:
-            below += marginal[place]
-            place += 1
-        within = (target - below) / marginal[place] - 0.5
-        flat[order[rank]] = (place + within) * STEP - SUPPORT
-
-
-@kernel
-def match_sorted(targets: F64, field: F64, order: I32, spare: I32) -> None:
-    """Replace each value by the one of its rank among `targets`, float64 [m], ascending.
-
-    `field` is float64 [n, n], n² a multiple of m; the others are as in `match_marginal`.
-    """
-    flat = field.ravel()
-    argsort(flat, order, spare)
-    repeat = flat.size // targets.size
-    for rank in range(flat.size):
-        flat[order[rank]] = targets[rank // repeat]
-
-
-@kernel
-def _add_pair(masks: F64, re: F64, im: F64, out_re: F64, out_im: F64) -> None:
-    """Add the spectrum of two bands, packed as real and imaginary part of one field, to a spectrum.
-
-    Args:
-        masks: float64 [2, n, n], the bands' gains.
-        re: float64 [n, n], of the packed field's transform.
-        im: float64 [n, n], likewise.
-        out_re: float64 [side, side], side ≥ n; added to.
-        out_im: float64 [side, side], likewise.
-    """
-    n, side = re.shape[0], out_re.shape[0]
-    for i in range(n):
-        row = i if i < n // 2 else i + side - n
-        for j in range(n):
-            column = j if j < n // 2 else j + side - n
-            p, q = re[i, j], im[i, j]
-            r, s = re[(n - i) % n, (n - j) % n], im[(n - i) % n, (n - j) % n]
-            first, second = masks[0, i, j], masks[1, i, j]
-            # Times −i, the conjugate of the gain by which the bands were cut out.
-            out_re[row, column] += 0.5 * (first * (q - s) - second * (p - r))
-            out_im[row, column] -= 0.5 * (first * (p + r) + second * (q + s))
-
-
-@kernel
-def match_level(
-    bands: F64, marginals: F64, table: F64, re: F64, im: F64, out_re: F64, out_im: F64
-) -> None:
-    """Cut one level's oriented bands out of a spectrum, match them, add them to another spectrum.
-
-    Args:
-        bands: float64 [4, n, n], gains from `fill_band_masks`.
-        marginals: float64 [4, 801].
-        table: float64 [2, n/2], twiddle factors.
-        re: float64 [side, side], side ≥ n.
-        im: float64 [side, side].
-        out_re: float64 [side, side], added to.
-        out_im: float64 [side, side], added to.
-
-    Bands are sampled n × n times: their values grow by (side/n)² over those at full resolution.
-    """
-    n, side = bands.shape[1], re.shape[0]
-    u, v = np.empty((n, n)), np.empty((n, n))
-    order, spare = np.empty(n * n, np.int32), np.empty((2, n * n), np.int32)
-    for pair in range(0, ORIENTATIONS, 2):
-        for i in range(n):
-            row = i if i < n // 2 else i + side - n
-            for j in range(n):
-                column = j if j < n // 2 else j + side - n
-                first, second = bands[pair, i, j], bands[pair + 1, i, j]
-                x, y = re[row, column], im[row, column]
-                u[i, j] = -second * x - first * y  # times −second + i·first
-                v[i, j] = first * x - second * y
-        transform(u, v, table, True)
-        match_marginal(marginals[pair], u, order, spare)
-        match_marginal(marginals[pair + 1], v, order, spare)
-        transform(u, v, table, False)
-        _add_pair(bands[pair : pair + 2], u, v, out_re, out_im)
-
-
-@kernel
-def match_high(
-    high: F64, marginal: F64, table: F64, re: F64, im: F64, out_re: F64, out_im: F64
-) -> None:
-    """Do for the high-pass residual what `match_level` does for a level; `high` is its gain."""
-    side = re.shape[0]
-    u, v = np.empty((side, side)), np.empty((side, side))
-    for i in range(side):
-        for j in range(side):
-            u[i, j], v[i, j] = high[i, j] * re[i, j], high[i, j] * im[i, j]
-    order, spare = np.empty(side * side, np.int32), np.empty((2, side * side), np.int32)
-    transform(u, v, table, True)
-    match_marginal(marginal, u, order, spare)
-    v = np.zeros((side, side))
-    transform(u, v, table, False)
-    for i in range(side):
-        for j in range(side):
-            out_re[i, j] += high[i, j] * u[i, j]
-            out_im[i, j] += high[i, j] * v[i, j]
 
 
 @kernel
