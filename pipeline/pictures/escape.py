@@ -24,9 +24,9 @@ U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 
 _PURPOSE = 0x455343  # "ESC"
-_PLACES = 8
+_PLACES = 10
 _RICH = 0.52  # a place as interesting as this needs no rival
-_STYLES = 6
+_STYLES = 8
 _PREVIEW_SIDE = 37
 _PREVIEW_LIMIT = 400
 _FINE_BELOW = 100  # pixels: smaller pictures take 3×3 orbits a pixel, larger ones 2×2
@@ -118,7 +118,7 @@ def _draw_style(place: Place, samples: F64, draws: Draws) -> Picture:
     """Draw how to colour a place whose preview is `samples`."""
     style = draw_style(place.half_width, draws)
     tones = np.zeros(colours.TONE_FIELDS)
-    enough = colours.fill_tones(samples[:, 0], draws.uniform(0.8, 3), tones)
+    enough = colours.fill_tones(samples[:, 0], draws.uniform(1, 3.5), tones)
     score = colours.score(samples, place.view, style, tones) if enough else -100.0
     return Picture(place.formula, place.view, style, tones, score)
 

@@ -174,10 +174,11 @@ def scan(formula: Formula, view: View, samples: F64) -> float:
 def score(samples: F64, view: View, style: Style, tones: F64) -> float:
     """Colour a preview and tell how fit it is to mix with: about 5.5 is good, 0 is dull.
 
-    min(H, 5.6) − 3·flat + 2·min(detail, ½) − 0.15 |TV − 16| − 4 |ac − 0.87| − 3·dark, where H is the
+    min(H, 5.6) − 3·flat + 2·min(detail, ½) − 0.15 |TV − 17| − 4 |ac − 0.85| − 3·dark, where H is the
     entropy of 64 levels of luminance, flat the share of blocks of 5×5 cells whose standard
     deviation is below 4, detail that of blocks that bend more than smooth bands do, TV the mean step
-    between neighbours, ac their correlation, dark the share of cells below 16 beyond a tenth.
+    between neighbours, ac their correlation, dark the share of cells below 16 beyond a tenth. What
+    would hardly pass the gate loses more.
 
     Args:
         samples: float64 [side², 7], from `scan`.
@@ -238,8 +239,9 @@ def _busy(grey: F64, counts: F64) -> float:
         flat += int(squares / cells - (total / cells) * (total / cells) < 16.0)
         detailed += int(bend / cells > _BENT)
     fit = min(entropy, 5.6) - (3.0 * flat - 2.0 * min(detailed, blocks * blocks / 2)) / blocks**2
-    fit -= 0.15 * abs(variation - 16.0) + 4.0 * abs(alike - 0.87)
-    return float(fit)
+    fit -= 0.15 * abs(variation - 17.0) + 4.0 * abs(alike - 0.85)
+    fit -= 2.0 * max(4.7 - entropy, 0.0) + 10.0 * max(alike - 0.93, 0.0)  # near the gate's bounds
+    return float(fit - 5.0 * max(flat / (blocks * blocks) - 0.1, 0.0))
 
 
 @kernel
