@@ -74,7 +74,7 @@ def find_category(seed: int, number: int, attempt: int = 0) -> Category:
     """Return category `number` of the family `seed`: of random systems the first that fills a fifth.
 
     Two to seven maps of entries U(−1, 1), chosen along the orbit in proportion to |determinants|;
-    100,000 points must hit at least 0.2 of 512 × 512 cells. One system in forty does.
+    100,000 points must hit at least 0.2 of 512 × 512 cells. One system in 45 does.
     """
     draws = Draws(seed, _CATEGORY_PURPOSE, number, attempt)
     orbit_seed = draws.word()

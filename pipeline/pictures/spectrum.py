@@ -7,6 +7,7 @@ heavy-tailed marginal; give each channel the histogram of a random colour model,
 axes the channels are.
 
 Of the original, this leaves out what cannot be told by eye or changes nothing:
+
 * Four rounds in place of ten.
 * Values are matched by rank, which is what interpolating cumulated histograms approximates; matching
   mean and variance before and after is then void.

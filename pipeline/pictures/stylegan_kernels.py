@@ -24,10 +24,9 @@ _ORIENTATIONS = 8
 _PI = 3.141592653589793
 _SQRT_2 = 1.4142135623730951
 
-# The moments of style weights, LeakyReLU₀.₂ of a normal number: 0.8 φ(0) and what remains of
-# (1 + 0.2²)/2 after its square. A matrix of normal numbers times 512 of them, over √512, is
-# normal with these variances: one part shared by all pictures of the matrix, one a picture's own.
-_STYLE_DEVIATION = 0.7211102550927978  # √0.52, of both parts
+# LeakyReLU₀.₂ of a normal number has the mean square (1 + 0.2²)/2 = 0.52, and so has a row of normal
+# numbers times 512 of these over √512: the styles, less the 1 that is added.
+_STYLE_DEVIATION = 0.7211102550927978
 
 
 @kernel
