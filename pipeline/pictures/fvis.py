@@ -40,11 +40,6 @@ if TYPE_CHECKING:
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
-MIN_ENTROPY_BITS = 3.0
-"""A picture below this luminance entropy (64 levels, at 64×64 pixels) is dull: draw it again."""
-MIN_AUTOCORRELATION = 0.2
-"""A picture whose neighbouring pixels agree less than this is pixel noise: draw it again."""
-
 GROUP = 16
 """Pictures in a row that look at one layer of one network."""
 
@@ -106,16 +101,14 @@ def _settings() -> Iterator[None]:
     """Run on one thread, in the one convolution whose result for a picture does not depend on the batch."""
     import torch
 
-    threads = torch.get_num_threads()
+    threads, onednn = torch.get_num_threads(), torch.backends.mkldnn.enabled
     torch.set_num_threads(1)
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
-        with (
-            torch.backends.mkldnn.flags(enabled=False),
-            torch.backends.nnpack.flags(enabled=False),
-            torch.enable_grad(),
-        ):
+        with torch.backends.nnpack.flags(enabled=False), torch.enable_grad():
             yield
     finally:
+        torch.backends.mkldnn.enabled = onednn
         torch.set_num_threads(threads)
 
 
@@ -131,9 +124,11 @@ def _plan(
         single = attempt == 0 and place < len(alive)
         channel = place if single else draws.choice(len(alive))
     channels = [alive[channel]]
-    others = 0 if single else 1 + draws.choice(2)
-    for _ in range(others):
-        channels.append(alive[draws.choice(len(alive))])
+    wanted = min(len(alive), 1 if single else 2 + draws.choice(2))
+    while len(channels) < wanted:
+        channel = alive[draws.choice(len(alive))]
+        if channel not in channels:
+            channels.append(channel)
     weights = _WEIGHTS[: len(channels)] + (0.0,) * (3 - len(channels))
     while True:
         stripes = float(draws.choice(3)) - 1, float(draws.choice(2))

@@ -117,7 +117,7 @@ def _draw_colour(draws: Draws) -> F64:
         colour = _OPPONENTS[2]
     else:
         mix = np.array([draws.uniform(-1, 1) for _ in range(3)])
-        colour = mix / math.sqrt(float((mix * mix).sum()) + 1e-6)
+        colour = mix / math.sqrt(max(float((mix * mix).sum()), 1e-6))
     signed: F64 = colour if draws.word() & 1 else -colour
     return signed
 
