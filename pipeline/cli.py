@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from pipeline.recipe import Recipe
 
 _LOSSES = 3
+_ZOOM = "pictures zoom"
 _MAX_FAULTS_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:2] == ["pictures", "zoom"]:  # its flags are its own, yet it belongs there
+        given[:2] = [_ZOOM]
     try:
-        options, unknown = _parser().parse_known_args(arguments)
+        options, unknown = _parser().parse_known_args(given)
         if (
             unknown
         ):  # the sub-command left them to its parent, which cannot name the nearest right one
@@ -92,12 +96,23 @@ def _parser() -> _Parser:
         "--workers", type=_positive, metavar="N", help="also show this many workers (default: 64)"
     )
 
-    pictures = command("pictures", "make a mixing set: write it out, show it, measure it")
+    pictures = command(
+        "pictures", "make a mixing set, show it, measure it; `pictures zoom`: film one"
+    )
     cli_pictures.add_arguments(pictures)
     _add_set(
         pictures, "change a field of the recipe, or of the kind's section, such as shapes=circles"
     )
     _add_execution(pictures)
+
+    zoom: _Parser = commands.add_parser(  # without `help`, so that it is not listed twice
+        _ZOOM,
+        prog="dreamshards pictures zoom",
+        description="write an endless zoom into a fractal as a video",
+        allow_abbrev=False,
+    )
+    _SUBPARSERS[_ZOOM] = zoom
+    cli_pictures.add_zoom_arguments(zoom)
 
     verify = command("verify", "check every byte of a dataset")
     _add_root(verify)
@@ -315,6 +330,7 @@ _COMMANDS = {
     "build": _build,
     "estimate": _estimate,
     "pictures": _pictures,
+    _ZOOM: cli_pictures.run_zoom,
     "verify": _verify,
     "replay": _replay,
     "preview": _preview,

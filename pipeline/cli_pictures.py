@@ -1,4 +1,4 @@
-"""The `pictures` command: make a mixing set, write it out, show it, measure it."""
+"""The `pictures` command: make a mixing set, write it out, show it, measure it; or film a zoom."""
 
 from __future__ import annotations
 
@@ -137,3 +137,73 @@ def _accepted(tally: Tally) -> str:
     """Return `flame 98% of 4,591 draws`, with what was kept all the same."""
     text = f"{tally.kind} {tally.kept / tally.drawn:.0%} of {tally.drawn:,}"
     return f"{text} ({tally.forced:,} at their best)" if tally.forced else text
+
+
+# ── pictures zoom ──
+
+
+def add_zoom_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `pictures zoom` takes."""
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.mp4", help="the video to write"
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("mandelbrot", "julia"),
+        default="mandelbrot",
+        help="the set zoomed into (default: mandelbrot)",
+    )
+    for name, default, metavar, what in (
+        ("seed", 0, "SEED", "of the place and its colours"),
+        ("size", 256, "S", "side of a frame in pixels"),
+        ("frames", None, "N", "how many; a multiple of a loop has no seam (default: one loop)"),
+        ("fps", 25, "N", "frames a second"),
+    ):
+        shown = "" if default is None else f" (default: {default})"
+        parser.add_argument(
+            f"--{name}", type=_whole, default=default, metavar=metavar, help=what + shown
+        )
+    parser.add_argument(
+        "--factor", type=float, default=1.02, metavar="F", help="growth a frame (default: 1.02)"
+    )
+    parser.add_argument("--outwards", action="store_true", help="zoom out instead of in")
+    parser.add_argument(
+        "--chroma",
+        choices=("444", "420"),
+        default="444",
+        help="420 for players that know no other, at the cost of colours (default: 444)",
+    )
+
+
+def run_zoom(options: argparse.Namespace) -> int:
+    """Write one zoom as a video and return the exit code."""
+    from pipeline.pictures.zoom import make_zoom
+    from pipeline.pictures.zoom_video import write_zoom_video
+    from pipeline.progress import human_bytes
+
+    if options.out.suffix.lower() != ".mp4":
+        raise UsageError(f"--out: got {str(options.out)!r}; allowed: a name that ends in .mp4")
+    if not 0 <= options.seed < 2**64:
+        raise UsageError(f"--seed: got {options.seed}; allowed: 0 to {2**64 - 1}")
+    begun = time.perf_counter()
+    try:
+        zoom = make_zoom(options.seed, 0, kind=options.kind, factor=options.factor)
+        num_frames = zoom.num_frames if options.frames is None else options.frames
+        write_zoom_video(
+            options.out,
+            zoom,
+            size=options.size,
+            num_frames=num_frames,
+            direction=-1 if options.outwards else 1,
+            frames_per_s=options.fps,
+            chroma=options.chroma,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    print(
+        f"{options.out}: {num_frames:,} frames of {options.size}×{options.size} px at "
+        f"{options.fps}/s, {human_bytes(options.out.stat().st_size)}"
+    )
+    print(f"a loop is {zoom.num_frames:,} frames, each grows by {zoom.factor:.6g}")
+    print(f"made in {time.perf_counter() - begun:.1f} s")
+    return 0

@@ -17,7 +17,6 @@ import io
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,7 +32,7 @@ from pipeline.executor import Executor
 from pipeline.identity import PLACES, differences
 from pipeline.picture_sections import PicturesConfig
 from pipeline.pictures import open_pictures
-from pipeline.pictures.picture_set import PictureSet
+from pipeline.pictures.picture_set import PictureSet, group_of
 from pipeline.progress import PlainProgress
 from pipeline.publish import fsync_folder, publish, storage_error
 from pipeline.shards.codecs import CODECS, npy_header
@@ -149,16 +148,20 @@ def _content(config: PicturesConfig, form: Format, pictures: PictureSet) -> Json
 # ── image files ──
 
 
-def _paths(out: Path, pictures: PictureSet, form: Format) -> Iterator[Path]:
-    """Yield where each picture goes: an id without a folder goes into the folder of its kind."""
-    for name in pictures.ids.to_pylist():
-        folder = "" if "/" in name else f"{name.rpartition('-')[0] or 'pictures'}/"
-        yield out / f"{folder}{name}.{form}"
+def _paths(out: Path, pictures: PictureSet, form: Format) -> list[Path]:
+    """Return where each picture goes: an id without a folder goes into the folder of its kind."""
+    names = [
+        name if "/" in name else f"{group_of(name)}/{name}" for name in pictures.ids.to_pylist()
+    ]
+    suffixed = [name if name.endswith(f".{form}") else f"{name}.{form}" for name in names]
+    if len(set(suffixed)) < len(names):
+        suffixed = [f"{name}.{form}" for name in names]
+    return [out / name for name in suffixed]
 
 
 def _write_files(out: Path, pictures: PictureSet, form: Format) -> tuple[int, list[Path]]:
     """Write the files that are not there yet; return how many, and all."""
-    paths = list(_paths(out, pictures, form))
+    paths = _paths(out, pictures, form)
     folders = sorted({path.parent for path in paths})
     scratch = out / PARTIAL_NAME
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.pictures.picture_set import PictureSet, evenly
+from pipeline.pictures.picture_set import PictureSet, evenly, group_of
 from pipeline.pictures.quality import ALIKE, Cells
 from pipeline.preview.sheet import fit, tile_side
 
@@ -72,7 +72,7 @@ _HEADS = {
 def survey(pictures: PictureSet) -> list[Row]:
     """Measure a set: one row for each kind, and one for all where there are several."""
     places = evenly(len(pictures), min(len(pictures), MAX_MEASURED), "the set")
-    names = [_kind(pictures.ids[place].as_py()) for place in places]
+    names = [group_of(pictures.ids[place].as_py()) for place in places]
     measures = []
     descriptors = []
     for place in places:
@@ -88,12 +88,6 @@ def survey(pictures: PictureSet) -> list[Row]:
         chosen = np.array([name == kind for name in names])
         rows.append(_row(kind, table[chosen], vectors[chosen]))
     return rows if len(kinds) == 1 else [*rows, _row("all", table, vectors)]
-
-
-def _kind(name: str) -> str:
-    """Return what an id says of its kind: flame-000012 → flame, art/x.png → art, 000012 → pictures."""
-    head, slash, _ = name.partition("/")
-    return head if slash else name.rpartition("-")[0] or "pictures"
 
 
 def _row(kind: str, table: F64, vectors: F64) -> Row:

@@ -39,14 +39,23 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
     surface = {}
-    for command in ("build", "estimate", "verify", "replay", "preview"):
+    commands = ("build", "estimate", "pictures", "pictures zoom", "verify", "replay", "preview")
+    for command in commands:
         with pytest.raises(SystemExit):
-            main([command, "--help"])
+            main([*command.split(), "--help"])
         words = capsys.readouterr().out.replace("[", " ").split()
         surface[command] = sorted({word.rstrip(",]") for word in words if word.startswith("--")})
     assert surface == {
         "build": ["--help", "--inline", "--out", "--ray-address", "--set", "--workers"],
         "estimate": ["--help", "--set", "--workers"],
+        "pictures": [
+            *("--count", "--format", "--help", "--inline", "--out", "--ray-address", "--seed"),
+            *("--set", "--sheet", "--size", "--table", "--workers"),
+        ],
+        "pictures zoom": [
+            *("--chroma", "--factor", "--fps", "--frames", "--help", "--kind", "--out"),
+            *("--outwards", "--seed", "--size"),
+        ],
         "verify": ["--help", "--replay", "--set"],
         "replay": ["--help", "--save", "--set"],
         "preview": ["--help", "--out", "--samples", "--set"],
@@ -90,7 +99,7 @@ def test_a_recipe_file_builds_like_a_preset(small_root: Path) -> None:
     Path("mine.yaml").write_text(
         "name: digits\nepochs: 2\nsource: {kind: digits}\n"
         "transform: {kind: pad-crop, flip: 0.0}\naugmentation: {family: pixmix}\n"
-        "mixing_set: {kind: ifs, count: 24}\nshards: {samples_per_shard: 500}\n"
+        "mixing_set: {kind: library, count: 24}\nshards: {samples_per_shard: 500}\n"
     )
     assert main(["build", "mine.yaml", "--inline", "--out", "d"]) == 0
     assert tree(Path("d")) == tree(small_root)

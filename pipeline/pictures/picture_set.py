@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -106,6 +107,13 @@ def set_digest(
     table = [list(row) for row in zip(ids, map(int, heights), map(int, widths), strict=True)]
     text = json.dumps(table, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(pixels.digest() + text.encode()).hexdigest()
+
+
+def group_of(name: str) -> str:
+    """Return what an id says of its part of a set: flame-000012 → flame, art/x.png → art, else pictures."""
+    head, slash, _ = name.partition("/")
+    generated = re.fullmatch(r"([a-z-]+)-\d{6,}", name)
+    return head if slash else generated[1] if generated else "pictures"
 
 
 def evenly(num_present: int, count: int | None, where: str) -> Sequence[int]:
