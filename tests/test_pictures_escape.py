@@ -37,7 +37,7 @@ def golden(size: int) -> str:
 
 @pytest.fixture(scope="module")
 def pictures() -> list[escape.U8]:
-    return [render(0, index, 36) for index in range(250)]
+    return [render(0, index, 36) for index in range(160)]
 
 
 @pytest.mark.parametrize("size", list(GOLDEN))

@@ -238,6 +238,9 @@ def read_frame(
         out: uint8 [size, size, 3], written.
     """
     rows, columns, twist = shape
+    starts = np.zeros(STRIP_LEVELS, np.int64)
+    for level in range(1, STRIP_LEVELS):
+        starts[level] = starts[level - 1] + 3 * (rows >> (level - 1)) * (columns >> (level - 1))
     shear = twist - roll * columns / _TWO_PI
     turned = -position * roll * columns / _TWO_PI
     total = np.empty(3)
@@ -247,11 +250,18 @@ def read_frame(
             whole = np.floor(loops)
             v = (loops - whole) * rows
             u = places[row, column, 1] + turned - shear * loops + twist * whole
-            level = min(max(float(places[row, column, 2]), 0.0), STRIP_LEVELS - 1.0)
-            lower = min(int(level), STRIP_LEVELS - 2)
+            u -= columns * np.floor(u / columns)
+            fine = min(max(float(places[row, column, 2]), 0.0), STRIP_LEVELS - 1.0)
+            level = min(int(fine), STRIP_LEVELS - 2)
             total[:] = 0.5
-            _add_cell(pyramid, shape, lower, v, u, 1.0 - (level - lower), total)
-            _add_cell(pyramid, shape, lower + 1, v, u, level - lower, total)
+            for part in range(2):
+                weight = fine - level if part else 1.0 - (fine - level)
+                if weight > 0.0:
+                    at = level + part
+                    size = rows >> at, columns >> at, twist >> at
+                    scale = 1.0 / (1 << at)
+                    start = starts[at]
+                    _add_cell(pyramid, start, size, v * scale - 0.5, u * scale - 0.5, weight, total)
             for channel in range(3):
                 out[row, column, channel] = int(total[channel])
 
@@ -259,31 +269,37 @@ def read_frame(
 @kernel
 def _add_cell(
     pyramid: U8,
-    shape: tuple[int, int, int],
-    level: int,
+    start: int,
+    size: tuple[int, int, int],
     v: float,
     u: float,
     weight: float,
     total: F64,
 ) -> None:
-    """Add `weight` times the strip's colour at (v, u), linear between cells of a level, to `total`."""
-    if weight <= 0.0:
-        return
-    start, rows, columns, twist = 0, shape[0], shape[1], shape[2]
-    for _ in range(level):
-        start += 3 * rows * columns
-        rows, columns, twist = rows // 2, columns // 2, twist // 2
-    scale = rows / shape[0]
-    v, u = v * scale - 0.5, u * scale - 0.5
+    """Add `weight` times the colour at (v, u), linear between the four cells around it, to `total`.
+
+    `size` is rows, columns and twist of a level that begins at `start`; the centre of its first cell is
+    (0, 0), and −½ ≤ v < rows, −½ ≤ u < columns.
+    """
+    rows, columns, twist = size
     i, j = int(np.floor(v)), int(np.floor(u))
-    down, right = v - i, u - j
-    for part in range(4):
-        row, column = i + part // 2, j + part % 2
-        share = weight * (down if part // 2 else 1.0 - down) * (right if part % 2 else 1.0 - right)
-        if row < 0:
-            row, column = row + rows, column - twist
-        elif row >= rows:
-            row, column = row - rows, column + twist
-        at = np.uint64(start + 3 * (row * columns + column % columns))
-        for channel in range(3):
-            total[channel] += share * pyramid[at + np.uint64(channel)]
+    down, right = weight * (v - i), u - j
+    over = weight - down
+    above = start + 3 * columns * i
+    left = 3 * (j if j >= 0 else j + columns)
+    after = 3 * (j + 1 if j + 1 < columns else 0)
+    below, below_left, below_after = above + 3 * columns, left, after
+    if i < 0:
+        above += 3 * columns * rows
+        left, after = 3 * ((j - twist) % columns), 3 * ((j + 1 - twist) % columns)
+    elif i + 1 >= rows:
+        below -= 3 * columns * rows
+        below_left = 3 * ((j + twist) % columns)
+        below_after = 3 * ((j + 1 + twist) % columns)
+    a, b = np.uint64(above + left), np.uint64(above + after)
+    c, d = np.uint64(below + below_left), np.uint64(below + below_after)
+    for k in range(3):
+        channel = np.uint64(k)
+        upper = pyramid[a + channel] + right * (pyramid[b + channel] - float(pyramid[a + channel]))
+        lower = pyramid[c + channel] + right * (pyramid[d + channel] - float(pyramid[c + channel]))
+        total[k] += over * upper + down * lower
