@@ -6,14 +6,14 @@ that take turns across the picture, respond strongly (Olah et al., "Feature Visu
 
 * The unknowns are Fourier coefficients, weighted by 1/frequency, of three decorrelated colours. Adam
   then moves all scales alike, and neither pixel noise nor grey fog wins.
-* Mean colour and contrast are drawn and held: no step can end in flat grey or in clipped black and
-  white. Values reach (0, 1) through x / √(1 + x²), which saturates far later than a sigmoid.
+* Mean colour is drawn, contrast is set, and both are held: no step can end in flat grey or in clipped
+  black and white. Values reach (0, 1) through x / √(1 + x²), which saturates far later than a sigmoid.
 * The picture is a torus. Every step sees it from another origin, turned by up to 8° and scaled by up
   to 8 %, so that the network's zero padding leaves no frame and patterns finer than it can hold die.
-* The objective is on the map before its ReLU, relative to what noise and flat colour give: the mean
-  of z² / (z + 2) where z > 0, in deviations over noise, and a gentle slope below, so that a silent
-  unit has a gradient. Convex at first, it favours the arrangement that a unit looks for over an even
-  mix of its parts (a mean of z would not tell them apart); straight later, it fills the picture.
+* The objective is on the map before its ReLU, in deviations over noise, above what noise and flat
+  colour give: of the first layer its mean; of a later one the mean over squares of the highest value
+  in each, since a plain mean does not tell the arrangement that a unit looks for from the same
+  parts strewn about.
 
 Picture `index` is a pure function of (network, seed, index, attempt, size) on one machine with one
 version of torch, whatever else is rendered beside it; torch promises no more than that.

@@ -33,8 +33,10 @@ _LARGEST_FIRST = 80  # pixels, the first stage's side
 _RATE = 0.3  # of Adam, for coefficients that start in [−1, 1)
 _TURN = 8 * math.pi / 180
 _ZOOM = 0.08
-_SLOPE = 0.2
-_KNEE = 2.0  # deviations over noise
+_SLOPE = 0.2  # below 0, so that a silent unit has a gradient
+_KNEE = 2.0  # deviations; above it the objective is straight, and no place of the picture takes all
+_SQUARE = 16  # pixels, in which a unit of a later layer appears once
+_SQUARE_CELLS = 3, 10  # of the map, at least and at most
 
 
 class Task(NamedTuple):
@@ -160,8 +162,9 @@ def _response(
     z = probe.maps(x, layer)[torch.arange(len(tasks))[:, None], channels]
     z = (z - reference.base[channels][..., None, None]) * reference.gain[channels][..., None, None]
     if layer:
-        stride = x.shape[-1] / z.shape[-1]
-        z = torch.nn.functional.max_pool2d(z, min(z.shape[-1], max(3, min(10, round(16 / stride)))))
+        least, most = _SQUARE_CELLS
+        cells = max(least, min(most, round(_SQUARE * z.shape[-1] / x.shape[-1])))
+        z = torch.nn.functional.max_pool2d(z, min(cells, *z.shape[-2:]))
     excited = torch.where(z > 0, z * z / (torch.abs(z) + _KNEE), _SLOPE * z)
     shares = torch.stack(
         [
