@@ -80,13 +80,21 @@ def _section(section: Row, *counts: str) -> str:
     """Return a section of a recipe as `pixmix, k 4, beta 3`, with `counts` after its kind."""
     kind = section.get("kind") or section["family"]
     fields = [
-        f"{name.replace('_', ' ')} {value:.4g}"
-        if isinstance(value, float)
-        else f"{name.replace('_', ' ')} {value}"
+        f"{name.replace('_', ' ')} {_shown(value)}"
         for name, value in section.items()
         if name not in _SAID_ELSEWHERE and value is not None
     ]
     return ", ".join([kind, *counts, *fields])
+
+
+def _shown(value: Any) -> str:
+    """Return a field's value; of the parts of a blend their weights: `flame 0.75 and fvis 0.25`."""
+    if isinstance(value, dict):
+        weights = {
+            name: part["weight"] if isinstance(part, dict) else part for name, part in value.items()
+        }
+        return " and ".join(f"{name} {weight:.4g}" for name, weight in weights.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def describe_captions(dataset: Row) -> list[tuple[str, str]]:

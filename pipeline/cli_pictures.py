@@ -118,12 +118,10 @@ def _closing(out: Path, done: Export, tallies: Sequence[Tally], seconds: float) 
         f"{human_bytes(done.num_bytes)}",
         f"digest {content['set_digest']}",
     ]
-    if done.num_written:
-        lines.append(f"made in {human_seconds(seconds)}")
-    else:
-        lines.append("nothing was left to do")
+    work = f"made in {human_seconds(seconds)}" if done.num_written else "nothing was left to do"
     if tallies:
-        lines.append(f"accepted {', '.join(map(_accepted, tallies))}")
+        work += f"; accepted {', '.join(map(_accepted, tallies))}"
+    lines.append(work)
     if content["skipped"]:
         skipped = plural(len(content["skipped"]), "unreadable picture")
         lines.append(f"skipped {skipped}; {out}/pictures.json lists them")

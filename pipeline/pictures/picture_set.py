@@ -127,6 +127,6 @@ def evenly(num_present: int, count: int | None, where: str) -> Sequence[int]:
     if num_present < count:
         raise UsageError(
             f"{where} holds {num_present:,} pictures, {count:,} are asked for; "
-            f"lower the count to {num_present} or add pictures"
+            f"lower the count to {num_present}, or the weight of this part, or add pictures"
         )
     return [place * num_present // count for place in range(count)]
