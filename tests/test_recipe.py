@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.identity import recipe_identity
-from pipeline.recipe import Recipe, load_recipe, parse_recipe, preset_names
+from pipeline.recipe import Recipe, load_pictures, load_recipe, parse_recipe, preset_names
 
 
 def complaint(*overrides: str) -> str:
@@ -79,6 +79,14 @@ def test_a_resolved_recipe_leaves_nothing_implied() -> None:
         ("mixing_set=null", ["mixing_set", "needs one"]),
         ("mixing_set.size=20", ["mixing_set.size = 20", "transform.size = 32"]),
         ("mixing_set.count=0", ["mixing_set.count: got 0", "1 to"]),
+        ("mixing_set.kind=librry", ["mixing_set.kind: got 'librry'", "did you mean 'library'"]),
+        ("mixing_set.seeds=1", ["mixing_set.seeds: unknown field", "did you mean 'seed'"]),
+        ("mixing_set.kind=npy", ["mixing_set.path: missing; add it, text"]),
+        (
+            "mixing_set.kind=blend",
+            ["mixing_set.parts: missing", "such as {flame: 0.75, fvis: 0.25}"],
+        ),
+        ("mixing_set.parts={flame: 1}", ["mixing_set.parts: unknown field"]),
         ("shards.codec=npz", ["shards.codec: got 'npz'", "did you mean 'npy'"]),
         ("shards.samples_per_shard=0", ["shards.samples_per_shard: got 0", "1 or more"]),
         ("shards.quality=90", ["shards", "quality does nothing", "'npy'"]),
@@ -153,10 +161,90 @@ def test_the_clean_family_keeps_no_mixing_set() -> None:
     assert recipe.mixing_set is None
 
 
+def _blend(parts: str, *more: str) -> Recipe:
+    return load_recipe("digits", ["mixing_set.kind=blend", f"mixing_set.parts={parts}", *more])
+
+
+def test_parts_of_a_blend_are_kept_as_given_and_checked() -> None:
+    recipe = _blend("{fractals: 0.75, fvis: 0.25}")
+    assert recipe.mixing_set is not None
+    assert recipe.mixing_set.model_dump() == {
+        "kind": "blend",
+        "count": 1000,
+        "size": 36,
+        "seed": 0,
+        "parts": {"fractals": 0.75, "fvis": 0.25},
+    }
+    assert parse_recipe(recipe.model_dump(mode="json"), "again") == recipe
+    with pytest.raises(UsageError, match=r"mixing_set: parts\.flme\.kind: .*did you mean 'flame'"):
+        _blend("{flme: 1}")
+
+
+def test_where_the_pictures_of_a_part_lie_is_no_identity() -> None:
+    parts = "{flame: 1, mine: {kind: folder, path: photos, weight: 2, on_unreadable: skip}}"
+    here = recipe_identity(_blend(parts))
+    there = recipe_identity(_blend(parts, "mixing_set.parts.mine.path=elsewhere"))
+    assert here == there
+    assert here["mixing_set.parts.mine.weight"] == 2
+    other = recipe_identity(_blend(parts, "mixing_set.parts.mine.weight=3"))
+    assert here != other
+
+
+def test_an_array_stays_as_it_is_unless_a_size_is_given() -> None:
+    fields = ["mixing_set.kind=npy", "mixing_set.path=a.npy"]
+    for more, size in (([], None), (["mixing_set.size=40"], 40)):
+        recipe = load_recipe("digits", [*fields, *more])
+        assert recipe.mixing_set is not None
+        assert recipe.mixing_set.size == size
+
+
+def test_pictures_of_a_kind_or_of_a_recipe() -> None:
+    assert load_pictures("flame").model_dump() == {
+        "kind": "flame",
+        "count": 1000,
+        "size": 64,
+        "seed": 0,
+    }
+    changed = load_pictures("dead-leaves", ["shapes=mixed"], {"count": 5, "size": None, "seed": 2})
+    assert changed.model_dump() == {
+        "kind": "dead-leaves",
+        "count": 5,
+        "size": 64,
+        "seed": 2,
+        "shapes": "mixed",
+    }
+    assert (
+        load_pictures("cifar10", (), {"count": 7})
+        == load_recipe("cifar10", ["mixing_set.count=7"]).mixing_set
+    )
+    library = load_recipe("cifar10").mixing_set
+    assert library is not None
+    assert library.model_dump() == {"kind": "library", "count": 10000, "size": 36, "seed": 0}
+
+
 @given(st.text(max_size=60))
 def test_no_override_crashes(text: str) -> None:
     with contextlib.suppress(UsageError):  # nothing else may come out
         load_recipe("digits", [text])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["flame", "fvis", "x"]),
+        st.none()
+        | st.floats()
+        | st.text(max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["kind", "weight", "seed", "path", "parts"]),
+            st.integers() | st.sampled_from(["flame", "folder", "blend", "library", ""]),
+        ),
+    )
+)
+def test_no_blend_crashes(parts: dict[str, object]) -> None:
+    content = load_recipe("digits").model_dump(mode="json")
+    content["mixing_set"] = {"kind": "blend", "parts": parts}
+    with contextlib.suppress(UsageError):  # nothing else may come out
+        parse_recipe(content, "test")
 
 
 @given(
