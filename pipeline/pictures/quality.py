@@ -115,8 +115,8 @@ FRACTAL_GATE = Gate(**_DENSE, jpeg=(2.5, 4.6))
 VISUALISATION_GATE = Gate(entropy=(3.0, 6.0), correlation=(0.2, 1.0))
 """Of feature visualisations: neither grey nor noise of single pixels."""
 
-TEXTURE_GATE = Gate(entropy=(4.2, 6.0), flat=(0.0, 0.2), correlation=(0.2, 1.0))
-"""Of textures that stand for feature visualisations: busy everywhere besides."""
+TEXTURE_GATE = Gate(entropy=(3.5, 6.0), flat=(0.0, 0.2), correlation=(0.2, 1.0))
+"""Of textures that stand for feature visualisations: of two tones at least, and busy everywhere."""
 
 NO_GATE = Gate()
 """Of the sets of the paper's ablations, which are kept as their generators make them."""
