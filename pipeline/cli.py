@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LOSSES = 3
 _ZOOM = "pictures zoom"
 _MAX_FAULTS_SHOWN = 20
+_PICTURES_TO_ESTIMATE = 256
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -266,7 +267,12 @@ def _estimate(options: argparse.Namespace) -> int:
     from pipeline.estimate import estimate
     from pipeline.executor import InlineExecutor
 
-    for line in estimate(_recipe(options), InlineExecutor(), options.workers or 64):
+    recipe = _recipe(options)
+    pictures = recipe.mixing_set
+    if pictures is not None and pictures.count is not None:  # a sample costs the same with fewer
+        fewer = pictures.model_copy(update={"count": min(pictures.count, _PICTURES_TO_ESTIMATE)})
+        recipe = recipe.model_copy(update={"mixing_set": fewer})
+    for line in estimate(recipe, InlineExecutor(), options.workers or 64):
         print(line)
     return 0
 

@@ -344,5 +344,5 @@ def test_a_checkpoint_without_convolutions_is_refused(
     torch = pytest.importorskip("torch")
     torch.save({"fc.weight": torch.zeros(3, 4)}, "linear.pt")
     arguments = ["pictures", "fvis", "--inline", "--out", "d", "--set", "checkpoint=linear.pt"]
-    assert "linear.pt has no convolution" in failed(capsys, *arguments, code=1)
+    assert "linear.pt has no convolution" in failed(capsys, *arguments, code=2)
     assert not Path("d").exists()

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
 from pipeline.picture_sections import GeneratedPictures
 from pipeline.pictures.cache import cached
@@ -110,7 +111,7 @@ def family_of(config: GeneratedPictures) -> Family:
     """Return the family that a resolved section asks for.
 
     Raises:
-        DreamshardsError: it needs a network and there is none, see `fvis_net.load_network`.
+        UsageError: it needs a network and there is none, see `fvis_net.load_network`.
     """
     assert config.size is not None, "a resolved recipe has a size"
     options = config.model_dump(exclude=_COMMON)
@@ -118,7 +119,13 @@ def family_of(config: GeneratedPictures) -> Family:
         return Family(config.kind, config.seed, config.size, options)
     from pipeline.pictures.fvis_net import load_network
 
-    return Family(config.kind, config.seed, config.size, {}, load_network(**options))
+    try:
+        network = load_network(seed=config.seed, **options)
+    except UsageError:
+        raise
+    except DreamshardsError as error:  # before any work: the recipe cannot be used here as it is
+        raise UsageError(str(error)) from error
+    return Family(config.kind, config.seed, config.size, {}, network)
 
 
 def family_identity(family: Family) -> list[Any]:
