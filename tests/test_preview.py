@@ -173,7 +173,7 @@ def test_page_says_what_the_dataset_is(digits: Path, tmp_path: Path) -> None:
     assert "4 of 1,437 source pictures, 3 of 3 epochs" in page.texts["p"]
     facts = dict(zip(page.texts["dt"], page.texts["dd"], strict=False))
     assert facts["augmentation"] == "pixmix, k 4, beta 3, severity 3, ops all, strategy both"
-    assert facts["mixing set"] == "ifs, 20 pictures, size 36, seed 0"
+    assert facts["mixing set"] == "library, 20 pictures, size 36, seed 0"
     assert facts["samples"].startswith("3 epochs × 1,437 = 4,311, in 9 shards, ")
     assert facts["digest"] == json.loads((digits / "dataset.json").read_text())["digest"]
     assert page.texts["code"].count("dreamshards replay ROOT KEY") == 1
