@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from pipeline.finish import finish
 from pipeline.identity import differences, inputs_identity, recipe_hash, recipe_identity
 from pipeline.inputs import open_inputs
 from pipeline.progress import ShardProgress, human_bytes
-from pipeline.publish import fsync_folder, storage_error
+from pipeline.publish import claimed, fsync_folder
 from pipeline.recipe import Recipe
 from pipeline.render.jit import is_compiled
 from pipeline.reuse import build_shards, plan_jobs
@@ -77,7 +75,7 @@ def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
     identity = inputs_identity(inputs)
     context = ShardContext(inputs, recipe_hash(identity), root.absolute())
     start_up, kernels = _start(context, executor)
-    with _claimed(root):
+    with claimed(root):
         dataset = _settle_identity(root, recipe, identity)
         wanted = plan_shards(inputs)
         missing = [] if dataset else _missing(root, wanted)
@@ -142,26 +140,6 @@ def _refuse_other(root: Path, stored: dict[str, Any], wanted: dict[str, Any]) ->
             f"either build into a new root:  --out {root}-2\n"
             f"or remove the old one first:   rm -r {root}"
         )
-
-
-@contextmanager
-def _claimed(root: Path) -> Iterator[None]:
-    """Hold the root against a second build on this machine; the system lets go however this one ends."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise storage_error(root, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DreamshardsError(
-            f"another build is at work in {root}; wait for it, or stop it and run this command again"
-        ) from None
-    else:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _settle_identity(root: Path, recipe: Recipe, identity: dict[str, Any]) -> Json | None:

@@ -34,7 +34,7 @@ from pipeline.picture_sections import PicturesConfig
 from pipeline.pictures import open_pictures
 from pipeline.pictures.picture_set import PictureSet, group_of
 from pipeline.progress import PlainProgress
-from pipeline.publish import fsync_folder, publish, storage_error
+from pipeline.publish import claimed, fsync_folder, publish, storage_error
 from pipeline.shards.codecs import CODECS, npy_header
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import FORMAT_VERSION, PARTIAL_NAME, RECIPE_NAME
@@ -88,24 +88,25 @@ def export(out: Path, config: PicturesConfig, form: Format, executor: Executor) 
 
     Raises:
         UsageError: an array of pictures of different sizes.
-        DreamshardsError: the folder holds something else, or cannot be written.
+        DreamshardsError: the folder holds something else, is written by another process, or cannot be.
     """
     check_folder(out, config, form)
     pictures = open_pictures(config, executor)
     if form == "npy":
         _check_one_size(pictures, out)
     identity = {**_identity(config, form), "digest": pictures.digest}
-    stored = read_sealed(out, RECIPE_NAME) if out.is_dir() else None
-    if stored is not None:
-        _refuse_other(out, stored["identity"], identity)
-    if stored is None:
-        write_sealed(out, RECIPE_NAME, {"format_version": FORMAT_VERSION, "identity": identity})
-    write = _write_array if form == "npy" else _write_files
-    num_written, paths = write(out, pictures, form)
-    content = read_sealed(out, PICTURES_NAME)
-    if content is None:
-        content = write_sealed(out, PICTURES_NAME, _content(config, form, pictures))
-    shutil.rmtree(out / PARTIAL_NAME, ignore_errors=True)
+    with claimed(out):
+        stored = read_sealed(out, RECIPE_NAME)
+        if stored is None:
+            write_sealed(out, RECIPE_NAME, {"format_version": FORMAT_VERSION, "identity": identity})
+        else:
+            _refuse_other(out, stored["identity"], identity)
+        write = _write_array if form == "npy" else _write_files
+        num_written, paths = write(out, pictures, form)
+        content = read_sealed(out, PICTURES_NAME)
+        if content is None:
+            content = write_sealed(out, PICTURES_NAME, _content(config, form, pictures))
+        shutil.rmtree(out / PARTIAL_NAME, ignore_errors=True)
     return Export(content, num_written, sum(path.stat().st_size for path in paths))
 
 

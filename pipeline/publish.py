@@ -1,11 +1,13 @@
 """Publishing local files: a name appears only once its whole content is on disk.
 
-Owns the temporary name, the fsync and the rename. Knows nothing of what is written.
+Owns the temporary name, the fsync and the rename, and the claim to a folder. Knows nothing of what is
+written.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -76,6 +78,30 @@ def publish_bytes(path: Path, content: bytes, scratch: Path | None = None) -> No
     """Write `content` to `path`, all or nothing."""
     with publish(path, scratch) as file:
         file.write(content)
+
+
+@contextmanager
+def claimed(root: Path) -> Iterator[None]:
+    """Make a folder and hold it against a second writer on this machine, however this one ends.
+
+    Raises:
+        DreamshardsError: another process holds it, or it cannot be made.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise storage_error(root, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DreamshardsError(
+            f"another build is at work in {root}; wait for it, or stop it and run this command again"
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def storage_error(path: Path, error: OSError) -> DreamshardsError:

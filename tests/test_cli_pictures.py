@@ -19,6 +19,7 @@ from pipeline.cli import main
 from pipeline.executor import InlineExecutor
 from pipeline.pictures import open_pictures
 from pipeline.pictures.picture_set import PictureSet
+from pipeline.publish import claimed
 from pipeline.recipe import load_pictures, load_recipe
 from pipeline.survey import MAX_MEASURED, draw_contact_sheet, format_table, survey
 from tests.conftest import tree
@@ -185,6 +186,14 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert main([*arguments, "--out", "e"]) == 0
     assert tree(Path("d")) == tree(Path("e"))
     assert len(list(Path("d/dead-leaves").iterdir())) == 1000
+
+
+def test_two_runs_do_not_share_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with claimed(Path("d")):
+        message = failed(capsys, *GABOR, "--out", "d", code=1)
+    assert "another build is at work in d; wait for it" in message
+    assert list(Path("d").iterdir()) == []
+    assert main([*GABOR, "--out", "d"]) == 0
 
 
 def test_another_set_is_refused_with_the_fields_that_differ(
