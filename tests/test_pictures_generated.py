@@ -18,7 +18,7 @@ from pipeline.picture_sections import DeadLeavesPictures, FlamePictures, GaborPi
 from pipeline.pictures import generated, open_pictures
 from pipeline.pictures.generated import GENERATORS, MAX_ATTEMPTS, Generator, Job
 from pipeline.pictures.picture_set import PictureSet, Tally
-from pipeline.pictures.quality import ALIKE, NO_GATE, Cells, Gate
+from pipeline.pictures.quality import NO_GATE, Cells, Gate
 from pipeline.pictures.sources import source_digest
 from pipeline.recipe import load_pictures
 
@@ -41,14 +41,14 @@ def _gabor(count: int, executor: Any = None, seed: int = 0) -> PictureSet:
 
 
 def _install(
-    monkeypatch: pytest.MonkeyPatch, render: Callable[..., None], gate: Gate, diverse: bool
+    monkeypatch: pytest.MonkeyPatch, render: Callable[..., None], gate: Gate, alike: float
 ) -> None:
     """Make `render` the generator of the kind flame."""
     module = types.SimpleNamespace(render=render)
     importlib = types.SimpleNamespace(import_module=lambda _: module)
     monkeypatch.setattr(generated, "importlib", importlib)
     monkeypatch.setattr(generated, "_compile_once", lambda kind: None)
-    monkeypatch.setitem(generated.GENERATORS, "flame", Generator("flame", "render", gate, diverse))
+    monkeypatch.setitem(generated.GENERATORS, "flame", Generator("flame", "render", gate, alike))
 
 
 def _plain(levels: dict[tuple[int, int], int]) -> Callable[..., None]:
@@ -77,7 +77,7 @@ def test_a_picture_that_fails_its_gate_is_drawn_again(monkeypatch: pytest.Monkey
         out[:] = 0
         out[: 4 if attempt >= index else 0] = 255  # picture i passes at attempt i
 
-    _install(monkeypatch, render, busy, False)
+    _install(monkeypatch, render, busy, 0.0)
     chunk = generated.render_chunk([generated.Family("flame", 0, 8, {})], Job(0, 0, 0, 3))
     assert seen == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
     assert chunk.tallies == (Tally("flame", 3, 6, 3, 0, 0),)
@@ -90,7 +90,7 @@ def test_a_picture_that_looks_like_another_of_its_chunk_is_drawn_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     levels = {(0, 0): 100, (1, 0): 101, (1, 1): 200, (2, 0): 10}
-    _install(monkeypatch, _plain(levels), NO_GATE, True)
+    _install(monkeypatch, _plain(levels), NO_GATE, 0.2)
     assert _greys(3) == ([100, 200, 10], Tally("flame", 3, 4, 0, 1, 0))
 
 
@@ -99,7 +99,7 @@ def test_after_the_last_attempt_the_best_is_kept_and_counted(
 ) -> None:
     levels = {(1, attempt): 100 + attempt for attempt in range(MAX_ATTEMPTS)}
     levels |= {(0, 0): 100, (1, 5): 117}  # the farthest from 100
-    _install(monkeypatch, _plain(levels), NO_GATE, True)
+    _install(monkeypatch, _plain(levels), NO_GATE, 0.2)
     expected = Tally("flame", 2, 1 + MAX_ATTEMPTS, 0, MAX_ATTEMPTS, 1)
     assert _greys(2) == ([100, 117], expected)
 
@@ -126,13 +126,13 @@ def test_a_smaller_set_is_the_start_of_a_larger_one() -> None:
 
 def test_every_picture_passes_and_no_two_of_a_chunk_are_alike() -> None:
     pictures = _gabor(64)
-    gate = GENERATORS["gabor"].gate
+    gate, alike = GENERATORS["gabor"].gate, GENERATORS["gabor"].alike
     cells = [Cells(pictures.picture(index)) for index in range(64)]
     assert pictures.tallies[0].forced == 0
     assert max(gate.shortfall(one) for one in cells) == 0
     vectors = np.stack([one.descriptor for one in cells])
     distances = np.sqrt(((vectors[:, None] - vectors) ** 2).sum(axis=-1))
-    assert distances[np.triu_indices(64, 1)].min() >= ALIKE - 1e-12
+    assert distances[np.triu_indices(64, 1)].min() >= alike - 1e-12
 
 
 def test_workers_and_their_order_change_nothing(

@@ -29,6 +29,7 @@ from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
 from pipeline.pictures.picture_set import PictureSet, Tally
 from pipeline.pictures.quality import (
     ALIKE,
+    ALIKE_TEXTURES,
     FRACTAL_GATE,
     NO_GATE,
     TEXTURE_GATE,
@@ -60,25 +61,25 @@ class Generator(NamedTuple):
         module: below `pipeline.pictures`; imported when the kind is first used.
         function: its `render(seed, index, attempt, out, **options)`; None for `fvis`, which works in batches.
         gate: what every picture has to pass.
-        diverse: whether pictures that look alike are drawn again.
+        alike: distance below which two pictures look alike and the later is drawn again; 0 keeps all.
     """
 
     module: str
     function: str | None
     gate: Gate
-    diverse: bool
+    alike: float
 
 
 GENERATORS: dict[str, Generator] = {
-    "dead-leaves": Generator("dead_leaves", "render_dead_leaves", NO_GATE, False),
-    "escape": Generator("escape", "render_escape", FRACTAL_GATE, True),
-    "flame": Generator("flame", "render_flame", FRACTAL_GATE, True),
-    "fractaldb": Generator("fractaldb", "render_fractaldb", NO_GATE, False),
-    "fvis": Generator("fvis", None, VISUALISATION_GATE, True),
-    "gabor": Generator("gabor", "render_gabor", TEXTURE_GATE, True),
-    "ifs": Generator("ifs", "render_ifs", FRACTAL_GATE, True),
-    "spectrum-color-wmm": Generator("spectrum", "render_spectrum", NO_GATE, False),
-    "stylegan-oriented": Generator("stylegan", "render_stylegan", NO_GATE, False),
+    "dead-leaves": Generator("dead_leaves", "render_dead_leaves", NO_GATE, 0.0),
+    "escape": Generator("escape", "render_escape", FRACTAL_GATE, ALIKE),
+    "flame": Generator("flame", "render_flame", FRACTAL_GATE, ALIKE),
+    "fractaldb": Generator("fractaldb", "render_fractaldb", NO_GATE, 0.0),
+    "fvis": Generator("fvis", None, VISUALISATION_GATE, ALIKE_TEXTURES),
+    "gabor": Generator("gabor", "render_gabor", TEXTURE_GATE, ALIKE_TEXTURES),
+    "ifs": Generator("ifs", "render_ifs", FRACTAL_GATE, ALIKE),
+    "spectrum-color-wmm": Generator("spectrum", "render_spectrum", NO_GATE, 0.0),
+    "stylegan-oriented": Generator("stylegan", "render_stylegan", NO_GATE, 0.0),
 }
 
 
@@ -214,7 +215,7 @@ def _draw_until_good(paint: Paint, index: int, out: U8, generator: Generator, ke
     """Write the first good draw of a picture into `out`, or the best of `MAX_ATTEMPTS`.
 
     How bad a draw is: its shortfall at the gate, plus by how much it is nearer to another picture
-    than `ALIKE`, as a share of that.
+    than the generator allows, as a share of that.
     """
     best, least = out, np.inf
     dull = alike = 0
@@ -223,8 +224,8 @@ def _draw_until_good(paint: Paint, index: int, out: U8, generator: Generator, ke
         cells = Cells(out)
         shortfall = generator.gate.shortfall(cells)
         nearness = 0.0
-        if generator.diverse:
-            nearness = max(0.0, 1.0 - kept.distance(cells.descriptor) / ALIKE)
+        if generator.alike:
+            nearness = max(0.0, 1.0 - kept.distance(cells.descriptor) / generator.alike)
         dull += shortfall > 0
         alike += shortfall == 0 and nearness > 0
         if shortfall + nearness == 0:
@@ -233,7 +234,7 @@ def _draw_until_good(paint: Paint, index: int, out: U8, generator: Generator, ke
             best, least = out.copy(), shortfall + nearness
     else:
         out[:] = best
-    if generator.diverse:
+    if generator.alike:
         kept.add(Cells(out).descriptor)
     return _Found(attempt + 1, dull, alike, dull + alike == MAX_ATTEMPTS)
 

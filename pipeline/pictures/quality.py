@@ -31,6 +31,9 @@ One random pair in a thousand of the default library is. One in a hundred, at 0.
 of the pictures of a chunk drawn again, few of which look alike to an eye.
 """
 
+ALIKE_TEXTURES = 0.12
+"""The same for textures: their blocks average out to one grey, so that those of one palette are near."""
+
 _JPEG_QUALITY = 75
 _BOX_SIDES = (1, 2, 4, 8, 16)
 DESCRIPTOR_LENGTH = 128
