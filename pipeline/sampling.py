@@ -16,6 +16,7 @@ from pipeline.plan.order import source_indices
 from pipeline.plan.reuse import reused_indices
 from pipeline.recipe import Recipe
 from pipeline.render.base import render_bases
+from pipeline.render.slots import Slots
 from pipeline.shards.codecs import record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
 from pipeline.sources.source import Source
@@ -105,14 +106,28 @@ def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
         stop=stop,
     )
     family = FAMILIES[recipe.augmentation.family]
-    return Plan(sources, base, family.draw(recipe, inputs.pictures, epoch, start, stop))
+    plan = Plan(sources, base, family.draw(recipe, inputs.pictures, epoch, start, stop))
+    columns: tuple[npt.NDArray[Any], ...] = (plan.sources, *plan.base, *plan.augmentation)
+    for column in columns:
+        column.flags.writeable = (
+            False  # what is drawn stays, and kernels take such arrays as they are
+        )
+    return plan
 
 
 def render_plan(inputs: Inputs, plan: Plan) -> U8:
     """Render the planned samples, uint8 [n, S, S, 3]."""
+    size = inputs.recipe.transform.size
+    samples = np.empty((len(plan.sources), size, size, 3), np.uint8)
+    render_into(inputs, plan, Slots.of(samples))
+    return samples
+
+
+def render_into(inputs: Inputs, plan: Plan, slots: Slots) -> None:
+    """Render the planned samples into `slots`."""
     bases = render_bases(plan.base, plan.sources, inputs.source, inputs.recipe.transform.size)
     family = FAMILIES[inputs.recipe.augmentation.family]
-    return family.render(plan.augmentation, bases, inputs.pictures)
+    family.render(plan.augmentation, bases, inputs.pictures, slots)
 
 
 # ── the plan as manifest columns ──
