@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from pipeline.publish import publish, publish_bytes, written_behind
+from pipeline.publish import publish, publish_bytes, reserve, written_behind
 from pipeline.recipe import Recipe
 from pipeline.render.jit import compile_once
 from pipeline.render.slots import Slots
@@ -32,7 +32,7 @@ from pipeline.sampling import (
     render_plan,
 )
 from pipeline.shards import tar
-from pipeline.shards.codecs import CODECS
+from pipeline.shards.codecs import CODECS, record_bytes
 from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, texts, write_manifest
 
@@ -41,7 +41,7 @@ U8 = npt.NDArray[np.uint8]
 _CHUNK_BYTES, _MIN_CHUNK = 1 << 19, 16
 """Pixels rendered at a time, and fewest samples: small enough for the cache of a core."""
 
-_SEND_BYTES = 4 << 20
+_SEND_BYTES = 16 << 20
 """A tar is sent to the disk in pieces of this size, while the next is rendered."""
 
 
@@ -93,7 +93,11 @@ def commit_shard(
         written_behind(file) as send,
     ):
         labels = inputs.source.labels[plan.sources]
-        places, digest = _write_tar(inputs.recipe.shards.codec, name, labels, parts, file, send)
+        recipe = inputs.recipe
+        if CODECS[recipe.shards.codec].prefix is not None:
+            each = record_bytes(recipe.shards.codec, recipe.transform.size)
+            reserve(file, each * len(labels) + len(tar.END_OF_ARCHIVE))  # exact for these codecs
+        places, digest = _write_tar(recipe.shards.codec, name, labels, parts, file, send)
         send()  # it reaches the disk while the manifest is made
         tar_bytes = file.tell()
         manifest = _manifest(context, name, plan, places, (tar_bytes, digest))

@@ -187,8 +187,8 @@ def _lay_out(
                 content[np.uint64(offset + j)] = payloads[i, j]
         end = offset + sizes[i]
         label_start = offset + (sizes[i] + BLOCK - 1) // BLOCK * BLOCK
-        for j in range(end, label_start):
-            content[j] = 0
+        for j in range(label_start - end):
+            content[np.uint64(end + j)] = 0
         text = content[label_start + BLOCK : label_start + 2 * BLOCK]
         num_digits = _put_decimal(labels[i], text)
         _put_header(keys[i], _LABEL_ENDING, num_digits, content[label_start : label_start + BLOCK])
