@@ -15,9 +15,9 @@ from pipeline.inputs import open_inputs
 from pipeline.progress import human_bytes, human_seconds, plural
 from pipeline.recipe import Recipe
 from pipeline.reuse import build_shards, plan_jobs
-from pipeline.sampling import Inputs, draw_plan, render_plan, samples_per_shard
+from pipeline.sampling import Inputs, samples_per_shard
 from pipeline.shards.layout import MAX_SHARDS
-from pipeline.worker import ShardContext
+from pipeline.worker import ShardContext, warm_up
 
 _NUM_SAMPLES = 256
 _SECONDS = 2.0
@@ -60,7 +60,7 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
     """
     inputs = open_inputs(recipe, executor)
     shards = plan_shards(inputs)
-    render_plan(inputs, draw_plan(inputs, 0, 0, 1))  # compile before the clock starts
+    warm_up(ShardContext(inputs, "", Path()))  # compile before the clock starts
     largest, num_samples = samples_per_shard(recipe), len(inputs.source.labels)
     with tempfile.TemporaryDirectory(prefix="dreamshards-estimate-") as folder:
         length = min(largest, max(_NUM_SAMPLES, -(-num_samples // MAX_SHARDS)))

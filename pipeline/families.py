@@ -16,7 +16,8 @@ from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan import pixmix_columns
 from pipeline.plan.pixmix import draw_pixmix
 from pipeline.recipe import Recipe
-from pipeline.render.pixmix import render_pixmix
+from pipeline.render.pixmix import render_pixmix_into
+from pipeline.render.slots import Slots
 
 U8 = npt.NDArray[np.uint8]
 FamilyPlan = tuple[npt.NDArray[Any], ...]
@@ -28,14 +29,14 @@ class Family(NamedTuple):
 
     Attributes:
         draw: (recipe, mixing set, epoch, start, stop) → plan.
-        render: (plan, base pictures [n, S, S, 3], mixing set) → samples [n, S, S, 3].
+        render: (plan, base pictures [n, S, S, 3], mixing set, slots of n samples).
         fields: the manifest's columns for it.
         columns: (plan, mixing set) → one array for each field.
         from_columns: (manifest rows, recipe) → plan.
     """
 
     draw: Callable[[Recipe, PictureSet | None, int, int, int], FamilyPlan]
-    render: Callable[[Any, U8, PictureSet | None], U8]
+    render: Callable[[Any, U8, PictureSet | None, Slots], None]
     fields: Sequence[pa.Field]
     columns: Callable[[Any, PictureSet | None], list[pa.Array]]
     from_columns: Callable[[pa.Table, Recipe], FamilyPlan]
@@ -68,15 +69,15 @@ def _pixmix_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
     return pixmix_columns.pixmix_from_columns(table, recipe.augmentation.k)
 
 
-def _render_pixmix(plan: Any, bases: U8, pictures: PictureSet | None) -> U8:
+def _render_pixmix(plan: Any, bases: U8, pictures: PictureSet | None, slots: Slots) -> None:
     assert pictures is not None
-    return render_pixmix(plan, bases, pictures)
+    render_pixmix_into(plan, bases, pictures, slots)
 
 
 FAMILIES: dict[str, Family] = {
     "clean": Family(
         draw=lambda recipe, pictures, epoch, start, stop: (),
-        render=lambda plan, bases, pictures: bases,
+        render=lambda plan, bases, pictures, slots: slots.put(bases),
         fields=(),
         columns=lambda plan, pictures: [],
         from_columns=lambda table, recipe: (),

@@ -19,7 +19,6 @@ from pipeline.sampling import Inputs, Plan, draw_plan, render_plan, samples_per_
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.layout import ShardName, count_shards
 from pipeline.worker import (
-    Encoded,
     ShardContext,
     ShardResult,
     build_shard,
@@ -85,7 +84,7 @@ def _render_by_source(inputs: Inputs, plans: Sequence[Plan]) -> list[list[bytes]
     return [found[start : start + num] for start in range(0, len(found), num)]
 
 
-def _in_chunks(payloads: list[bytes], inputs: Inputs) -> Iterator[Encoded]:
+def _in_chunks(payloads: list[bytes], inputs: Inputs) -> Iterator[list[bytes]]:
     step = chunk_rows(inputs.recipe)
     for start in range(0, len(payloads), step):
-        yield b"", payloads[start : start + step]
+        yield payloads[start : start + step]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from pipeline.plan.order import source_indices
 from pipeline.plan.reuse import reused_indices
 from pipeline.recipe import Recipe
 from pipeline.render.base import render_bases
+from pipeline.render.slots import Slots
 from pipeline.shards.codecs import record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
 from pipeline.sources.source import Source
@@ -45,29 +46,30 @@ class Plan(NamedTuple):
     base: BasePlan
     augmentation: FamilyPlan
 
+    def columns(self) -> list[npt.NDArray[Any]]:
+        """Return every array of the plan."""
+        return [self.sources, *self.base, *self.augmentation]
+
     def rows(self, start: int, stop: int) -> Plan:
         """Return the plan of rows [start, stop)."""
-        return Plan._of([self], lambda column: column[0][start:stop])
+        return self._with([column[start:stop] for column in self.columns()])
 
     def take(self, rows: I64) -> Plan:
         """Return the plan of some rows, in the order of `rows`."""
-        return Plan._of([self], lambda column: column[0][rows])
+        return self._with([column[rows] for column in self.columns()])
 
     @staticmethod
     def joined(plans: Sequence[Plan]) -> Plan:
         """Return one or more plans of one recipe, one after another."""
-        return Plan._of(plans, np.concatenate)
+        columns = zip(*(plan.columns() for plan in plans), strict=True)
+        return plans[0]._with([np.concatenate(column) for column in columns])
 
-    @staticmethod
-    def _of(plans: Sequence[Plan], make: Callable[[list[Any]], Any]) -> Plan:
-        """Make each column of a plan from those of `plans`."""
-        augmentation, base = plans[0].augmentation, plans[0].base
-        if augmentation:
-            columns = zip(*(plan.augmentation for plan in plans), strict=True)
-            augmentation = type(augmentation)(*(make(list(column)) for column in columns))
-        columns = zip(*(plan.base for plan in plans), strict=True)
-        base = BasePlan(*(make(list(column)) for column in columns))
-        return Plan(make([plan.sources for plan in plans]), base, augmentation)
+    def _with(self, columns: list[npt.NDArray[Any]]) -> Plan:
+        """Return a plan of this family with other columns."""
+        first = 1 + len(self.base)
+        family: Any = type(self.augmentation)
+        augmentation = family(*columns[first:]) if self.augmentation else ()
+        return Plan(columns[0], BasePlan(*columns[1:first]), augmentation)
 
 
 def samples_per_shard(recipe: Recipe) -> int:
@@ -105,14 +107,27 @@ def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
         stop=stop,
     )
     family = FAMILIES[recipe.augmentation.family]
-    return Plan(sources, base, family.draw(recipe, inputs.pictures, epoch, start, stop))
+    plan = Plan(sources, base, family.draw(recipe, inputs.pictures, epoch, start, stop))
+    for column in plan.columns():
+        column.flags.writeable = (
+            False  # what is drawn stays, and kernels take such arrays as they are
+        )
+    return plan
 
 
 def render_plan(inputs: Inputs, plan: Plan) -> U8:
     """Render the planned samples, uint8 [n, S, S, 3]."""
+    size = inputs.recipe.transform.size
+    samples = np.empty((len(plan.sources), size, size, 3), np.uint8)
+    render_into(inputs, plan, Slots.of(samples))
+    return samples
+
+
+def render_into(inputs: Inputs, plan: Plan, slots: Slots) -> None:
+    """Render the planned samples into `slots`."""
     bases = render_bases(plan.base, plan.sources, inputs.source, inputs.recipe.transform.size)
     family = FAMILIES[inputs.recipe.augmentation.family]
-    return family.render(plan.augmentation, bases, inputs.pictures)
+    family.render(plan.augmentation, bases, inputs.pictures, slots)
 
 
 # ── the plan as manifest columns ──

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,23 +18,30 @@ import numpy.typing as npt
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from pipeline.publish import publish, publish_bytes, written_behind
-from pipeline.recipe import Recipe, ShardsConfig
+from pipeline.publish import publish, publish_bytes, reserve, written_behind
+from pipeline.recipe import Recipe
 from pipeline.render.jit import compile_once
-from pipeline.sampling import Inputs, Plan, draw_plan, plan_columns, plan_fields, render_plan
+from pipeline.render.slots import Slots
+from pipeline.sampling import (
+    Inputs,
+    Plan,
+    draw_plan,
+    plan_columns,
+    plan_fields,
+    render_into,
+    render_plan,
+)
 from pipeline.shards import tar
-from pipeline.shards.codecs import CODECS
+from pipeline.shards.codecs import CODECS, record_bytes
 from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
-from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, write_manifest
+from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, texts, write_manifest
 
 U8 = npt.NDArray[np.uint8]
-Encoded = tuple[bytes, U8 | Sequence[bytes]]
-"""Some samples: what begins every payload, and the rest of each, uint8 [n, size] or n byte strings."""
 
 _CHUNK_BYTES, _MIN_CHUNK = 1 << 19, 16
 """Pixels rendered at a time, and fewest samples: small enough for the cache of a core."""
 
-_SEND_BYTES = 8 << 20
+_SEND_BYTES = 16 << 20
 """A tar is sent to the disk in pieces of this size, while the next is rendered."""
 
 
@@ -67,12 +76,12 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
 
 
 def commit_shard(
-    context: ShardContext, name: ShardName, plan: Plan, parts: Iterable[Encoded], begun: float
+    context: ShardContext, name: ShardName, plan: Plan, parts: Iterable[tar.Payloads], begun: float
 ) -> ShardResult:
     """Pack a shard's samples and commit it: the tar first, its manifest after.
 
     Args:
-        parts: the encoded samples, some at a time, in the order of `plan`.
+        parts: the samples' payloads, some at a time, in the order of `plan`.
         begun: when the work on this shard began, by `time.perf_counter`.
 
     Raises:
@@ -84,7 +93,11 @@ def commit_shard(
         written_behind(file) as send,
     ):
         labels = inputs.source.labels[plan.sources]
-        places, digest = _write_tar(inputs.recipe.shards.codec, name, labels, parts, file, send)
+        recipe = inputs.recipe
+        if CODECS[recipe.shards.codec].prefix is not None:
+            each = record_bytes(recipe.shards.codec, recipe.transform.size)
+            reserve(file, each * len(labels) + len(tar.END_OF_ARCHIVE))  # exact for these codecs
+        places, digest = _write_tar(recipe.shards.codec, name, labels, parts, file, send)
         send()  # it reaches the disk while the manifest is made
         tar_bytes = file.tell()
         manifest = _manifest(context, name, plan, places, (tar_bytes, digest))
@@ -141,19 +154,29 @@ def chunk_rows(recipe: Recipe) -> int:
     return max(_MIN_CHUNK, _CHUNK_BYTES // (3 * recipe.transform.size**2))
 
 
-def _rendered(inputs: Inputs, plan: Plan) -> Iterator[Encoded]:
+def _rendered(inputs: Inputs, plan: Plan) -> Iterator[tar.Payloads]:
     """Render a plan and encode its samples, some at a time."""
-    chunk = chunk_rows(inputs.recipe)
+    recipe = inputs.recipe
+    codec, size, chunk = CODECS[recipe.shards.codec], recipe.transform.size, chunk_rows(recipe)
     for start in range(0, len(plan.sources), chunk):
-        samples = render_plan(inputs, plan.rows(start, start + chunk))
-        yield _encode(samples, inputs.recipe.shards)
+        rows = plan.rows(start, start + chunk)
+        if codec.prefix is None:
+            yield codec.encode(render_plan(inputs, rows), recipe.shards.quality)
+        else:
+            shape = size, size, 3
+            fill = partial(_fill, inputs, rows)
+            yield tar.InPlace(len(rows.sources), codec.prefix(shape), math.prod(shape), fill)
+
+
+def _fill(inputs: Inputs, plan: Plan, content: U8, first: int, stride: int) -> None:
+    render_into(inputs, plan, Slots(content, first, stride))
 
 
 def _write_tar(
     codec: str,
     name: ShardName,
     labels: npt.NDArray[np.int32],
-    parts: Iterable[Encoded],
+    parts: Iterable[tar.Payloads],
     file: BinaryIO,
     send: Callable[[], None],
 ) -> tuple[list[pa.Array], str]:
@@ -164,35 +187,30 @@ def _write_tar(
     crcs = np.empty(num, np.uint32)
     sha256, num_bytes, num_sent = hashlib.sha256(), 0, 0
     done = 0
-    for prefix, payloads in parts:
-        rows = slice(done, done + len(payloads))
+    for payloads in parts:
+        num_payloads = payloads.num if isinstance(payloads, tar.InPlace) else len(payloads)
+        rows = slice(done, done + num_payloads)
         done = rows.stop
-        before = crc32(prefix)
-        crcs[rows] = [crc32(payload, before) for payload in payloads]
-        records = tar.pack(shard_keys[rows], codec, payloads, labels[rows], prefix)
+        records = tar.pack(shard_keys[rows], codec, payloads, labels[rows])
+        content = records.content.data
+        ends = (records.offsets + records.sizes).tolist()
+        places = zip(records.offsets.tolist(), ends, strict=True)
+        crcs[rows] = [crc32(content[start:stop]) for start, stop in places]
         offsets[rows], sizes[rows] = records.offsets + num_bytes, records.sizes
-        sha256.update(records.content.data)
-        file.write(records.content.data)
-        num_bytes += len(records.content)
+        sha256.update(content)
+        file.write(content)
+        num_bytes += len(content)
         if num_bytes - num_sent >= _SEND_BYTES:
             send()
             num_sent = num_bytes
     sha256.update(tar.END_OF_ARCHIVE)
     file.write(tar.END_OF_ARCHIVE)
-    places = [
-        pa.array(shard_keys.view(f"S{shard_keys.shape[1]}").ravel().astype(str)),
+    columns = [
+        texts(shard_keys),
         pa.array(np.full(num, name.epoch, np.int32)),
         pa.array(np.arange(name.start, name.stop)),
         pa.array(offsets),
         pa.array(sizes),
         pa.array(crcs),
     ]
-    return places, sha256.hexdigest()
-
-
-def _encode(samples: U8, config: ShardsConfig) -> Encoded:
-    """Return what begins every payload, and the rest of each."""
-    codec = CODECS[config.codec]
-    if codec.prefix:
-        return codec.prefix(samples.shape[1:]), samples.reshape(len(samples), -1)
-    return b"", codec.encode(samples, config.quality)
+    return columns, sha256.hexdigest()

@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan.pixmix import PixMixPlan
-from pipeline.render.pixmix import render_pixmix
+from pipeline.render.pixmix import render_pixmix, render_pixmix_into
+from pipeline.render.slots import Slots
 from tests import reference
 from tests.reference import OPS, SIGNED, UNLEVELLED
 
@@ -224,6 +225,60 @@ def test_a_sample_depends_on_its_own_row_alone() -> None:
     assert np.array_equal(pictures.pixels, given[1])
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("start_op", 13, "op out of range; allowed: 0 to 12"),
+        ("start_level", 10.5, "level out of range; allowed: 0 to 10"),
+        ("start_level", float("nan"), "level out of range"),
+        ("operand_op", 13, "op out of range"),
+        ("operand_level", -0.5, "level out of range"),
+        ("num_rounds", 5, "rounds out of range; allowed: 0 to 4"),
+        ("num_rounds", -1, "rounds out of range"),
+        ("picture", 12, "mixing picture out of range; allowed: 0 to 11"),
+        ("picture_y", 9, "a crop leaves its mixing picture"),
+        ("picture_x", -1, "a crop leaves its mixing picture"),
+    ],
+)
+def test_a_plan_that_names_what_does_not_exist_is_refused_and_nothing_written(
+    column: str, value: float, words: str
+) -> None:
+    rng = np.random.default_rng(3)
+    pictures, bases = random_pictures(rng, 8), random_bases(rng, 40, 8)
+    plan = random_plan(rng, 40, 8, pictures)
+    rows_with = {
+        "start_level": plan.start_op >= 0,
+        "operand_op": plan.num_rounds > 0,
+        "operand_level": (plan.operand_op[:, 0] >= 0) & (plan.num_rounds > 0),
+        "picture_y": plan.picture >= 0,
+        "picture_x": plan.picture >= 0,
+    }
+    row = int(np.flatnonzero(rows_with.get(column, plan.start_op > -2))[-1])
+    altered = getattr(plan, column).copy()
+    altered[(row, 0) if altered.ndim == 2 else row] = value
+    flat = np.full(40 * 200, 77, np.uint8)
+    with pytest.raises(ValueError, match=words):
+        render_pixmix_into(plan._replace(**{column: altered}), bases, pictures, Slots(flat, 4, 200))
+    assert (flat == 77).all()
+
+
+def test_slots_take_samples_and_nothing_between_them_changes() -> None:
+    rng = np.random.default_rng(4)
+    pictures, bases = random_pictures(rng, 8), random_bases(rng, 40, 8)
+    plan = random_plan(rng, 40, 8, pictures)
+    flat = np.full(40 * 200, 77, np.uint8)
+    render_pixmix_into(plan, bases, pictures, Slots(flat, 4, 200))
+    slots = flat.reshape(40, 200)
+    assert np.array_equal(
+        slots[:, 4:196].reshape(bases.shape), render_pixmix(plan, bases, pictures)
+    )
+    assert (slots[:, :4] == 77).all()
+    assert (slots[:, 196:] == 77).all()
+    copied = flat.copy()
+    Slots(copied, 4, 200).put(bases)
+    assert np.array_equal(copied.reshape(40, 200)[:, 4:196].reshape(bases.shape), bases)
+
+
 def test_no_samples_render_to_no_pictures() -> None:
     rng = np.random.default_rng(1)
     plan = random_plan(rng, 0, 32, random_pictures(rng, 32))
@@ -239,7 +294,8 @@ import numpy as np
 import pyarrow as pa
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan.pixmix import PixMixPlan
-from pipeline.render.pixmix import render_pixmix
+from pipeline.render.pixmix import render_pixmix, render_pixmix_into
+from pipeline.render.slots import Slots
 
 saved = np.load(sys.argv[1])
 ids = pa.array([str(index) for index in range(len(saved["offsets"]))])

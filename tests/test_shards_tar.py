@@ -74,6 +74,25 @@ def test_payloads_as_one_array_give_the_same_bytes(num, size, seed):
     assert len(set(np.diff(records.starts).tolist())) <= 1
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 9), st.integers(0, 1030), st.sampled_from([0, 1, 128, 512]))
+def test_payloads_written_in_place_give_the_same_bytes(num, size, prefix_size):
+    rng = np.random.default_rng((size, num))
+    payloads = rng.integers(0, 256, (num, prefix_size + size), np.uint8)
+    payloads[:, :prefix_size] = 7
+    numbers, shard_keys = np.arange(num, dtype=np.int32), keys(0, 0, num)
+
+    def fill(content, first, stride):
+        for i, payload in enumerate(payloads[:, prefix_size:]):
+            content[first + i * stride : first + i * stride + size] = payload
+
+    records = tar.pack(
+        shard_keys, "npy", tar.InPlace(num, bytes([7] * prefix_size), size, fill), numbers
+    )
+    assert records.content.tobytes() == pack_one_by_one(shard_keys, "npy", payloads, numbers)
+    assert records.sizes.tolist() == [prefix_size + size] * num
+
+
 def test_headers_are_ustar_with_nothing_of_time_place_or_user():
     records = tar.pack(keys(0, 5, 6), "png", [b"abc"], np.array([9], np.int32))
     for (info, _), start in zip(members(records.content.tobytes()), (0, 1024), strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.plan.rng import Purpose, words
+from pipeline.render.jit import inlined, kernel, read_only
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -38,33 +39,39 @@ def permuted(places: I64, length: int, *, seed: int, epoch: int, block: int) -> 
     """Return what stands at some places of the permutation of [0, length) that the key names, int64."""
     keys = words(seed, Purpose.ORDER, epoch=epoch, block=block, count=_NUM_ROUNDS)
     num_bits = max(2, (length - 1).bit_length())
-    indices = _permute(places.astype(np.uint64), keys, num_bits)
-    # Walk the cycle of an index outside until it comes back in: at most one in two is outside.
-    outside = np.flatnonzero(indices >= length)
-    while len(outside):
-        indices[outside] = _permute(indices[outside], keys, num_bits)
-        outside = outside[indices[outside] >= length]
-    return indices.astype(np.int64)
+    indices = np.empty(len(places), np.int64)
+    _permute(read_only(places), read_only(keys), num_bits, length, indices)
+    return indices
 
 
-def _permute(values: U64, keys: U64, num_bits: int) -> U64:
-    """Permute [0, 2^num_bits) by an unbalanced Feistel network whose halves trade places each round."""
-    right_bits = num_bits // 2
-    left_bits = num_bits - right_bits
-    left, right = values >> np.uint64(right_bits), values & _mask(right_bits)
-    for key in keys:
-        left, right = right, left ^ (_scramble(right, key) & _mask(left_bits))
-        left_bits, right_bits = right_bits, left_bits
-    return (left << np.uint64(right_bits)) | right
+@kernel
+def _permute(places: I64, keys: U64, num_bits: int, length: int, indices: I64) -> None:
+    """Permute [0, length), part of [0, 2^num_bits).
+
+    The network is unbalanced, its halves trade places each round. An index outside is permuted again until it
+    comes back in: at most one in two is outside.
+    """
+    low_bits = num_bits // 2
+    low, high = np.uint64(low_bits), np.uint64(num_bits - low_bits)
+    one, limit = np.uint64(1), np.uint64(length)
+    for i in range(places.size):
+        value = np.uint64(places[i])
+        while True:
+            right_bits, left_bits = low, high
+            left, right = value >> low, value & ((one << low) - one)
+            for key in keys:
+                mixed = _scramble(right + key) & ((one << left_bits) - one)
+                left, right = right, left ^ mixed
+                left_bits, right_bits = right_bits, left_bits
+            value = (left << low) | right
+            if value < limit:
+                break
+        indices[i] = np.int64(value)
 
 
-def _mask(num_bits: int) -> np.uint64:
-    return np.uint64((1 << num_bits) - 1)
-
-
-def _scramble(values: U64, key: np.uint64) -> U64:
+@inlined
+def _scramble(value: np.uint64) -> np.uint64:
     """Hash with the finaliser of splitmix64 (Steele et al., 2014)."""
-    mixed = values + key
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * _MULTIPLIER1
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _MULTIPLIER2
-    return mixed ^ (mixed >> np.uint64(31))
+    value = (value ^ (value >> np.uint64(30))) * _MULTIPLIER1
+    value = (value ^ (value >> np.uint64(27))) * _MULTIPLIER2
+    return value ^ (value >> np.uint64(31))

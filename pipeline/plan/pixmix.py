@@ -6,7 +6,7 @@ each mix in a fresh augmented copy or the sample's one mixing picture, by add or
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ I8 = npt.NDArray[np.int8]
 I32 = npt.NDArray[np.int32]
 F32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
 
 _AUGMENTED_SHARE = {"both": 0.5, "mix-input": 1.0, "mix-aug": 0.0}
 """How often a round mixes in an augmented copy of the input rather than the mixing picture (Table 5)."""
@@ -73,22 +74,23 @@ def draw_pixmix(
     k, beta = config.k, config.beta
     width = 8 + k * (6 + 2 * beta)
     u = uniform_rows(seed, Purpose.PIXMIX, epoch=epoch, start=start, stop=stop, width=width)
-    head, rounds = u[:, :8], u[:, 8:].reshape(len(u), k, 6 + 2 * beta)
+    # one row a draw: [8, n] for the sample, and [draws of a round, k, n]
+    head, rounds = u.T[:8], u.T[8:].reshape(k, 6 + 2 * beta, len(u)).swapaxes(0, 1)
 
-    num_rounds = integers(head[:, 7], k + 1).astype(np.int8)
-    used = np.arange(k) < num_rounds[:, None]
-    augmented = head[:, 3] < 0.5
-    start_op, start_level, start_negative = _draw_op(config, augmented, head[:, 4:7])
+    num_rounds = integers(head[7], k + 1).astype(np.int8)
+    used = np.arange(k)[:, None] < num_rounds
+    augmented = head[3] < 0.5
+    start_op, start_level, start_negative = _draw_op(config, augmented, head[4:7])
     share = _AUGMENTED_SHARE[config.strategy]
-    from_input = rounds[:, :, 0] < share
-    op, level, negative = _draw_op(config, used & from_input, rounds[:, :, 1:4])
-    mode = np.where(used, rounds[:, :, 4] >= 0.5, False).astype(np.int8)
-    a, b = _draw_weights(rounds[:, :, 5], rounds[:, :, 6 : 6 + beta], rounds[:, :, 6 + beta :])
+    from_input = rounds[0] < share
+    op, level, negative = _draw_op(config, used & from_input, rounds[1:4])
+    mode = (used & (rounds[4] >= 0.5)).astype(np.int8)
+    a, b = _draw_weights(rounds[5], rounds[6 : 6 + beta], rounds[6 + beta :])
 
-    meets_picture = (used & ~from_input).any(axis=1)
-    picture = integers(head[:, 0], len(picture_heights))
-    picture_y = integers(head[:, 1], picture_heights[picture] - size + 1)
-    picture_x = integers(head[:, 2], picture_widths[picture] - size + 1)
+    meets_picture = (used & ~from_input).any(axis=0)
+    picture = integers(head[0], len(picture_heights))
+    picture_y = integers(head[1], picture_heights[picture] - size + 1)
+    picture_x = integers(head[2], picture_widths[picture] - size + 1)
     return PixMixPlan(
         start_op,
         start_level,
@@ -97,21 +99,26 @@ def draw_pixmix(
         np.where(meets_picture, picture, np.int32(-1)),
         np.where(meets_picture, picture_y, np.int32(0)),
         np.where(meets_picture, picture_x, np.int32(0)),
-        op,
-        level,
-        negative,
-        mode,
-        np.where(used, a, np.float32(0)),
-        np.where(used, b, np.float32(0)),
+        _by_sample(op),
+        _by_sample(level),
+        _by_sample(negative),
+        _by_sample(mode),
+        _by_sample(np.where(used, a, np.float32(0))),
+        _by_sample(np.where(used, b, np.float32(0))),
     )
 
 
+def _by_sample(column: npt.NDArray[T]) -> npt.NDArray[T]:
+    """Turn [k, n] into [n, k]."""
+    return np.ascontiguousarray(column.T)
+
+
 def _draw_op(config: PixMixConfig, wanted: Bool, u: F64) -> tuple[I8, F32, Bool]:
-    """Draw op, level and sign from three uniforms where `wanted`."""
+    """Draw op, level and sign from three uniforms [3, …] where `wanted` […]."""
     num_ops = NUM_STANDARD_OPS if config.ops == "standard" else len(OPS)
-    op = integers(u[..., 0], num_ops).astype(np.int8)
-    level = (_MIN_LEVEL + (config.severity - _MIN_LEVEL) * u[..., 1]).astype(np.float32)
-    negative = u[..., 2] >= 0.5
+    op = integers(u[0], num_ops).astype(np.int8)
+    level = (_MIN_LEVEL + (config.severity - _MIN_LEVEL) * u[1]).astype(np.float32)
+    negative = u[2] >= 0.5
     return (
         np.where(wanted, op, np.int8(-1)),
         np.where(wanted & _HAS_LEVEL[op], level, np.float32(0)),
@@ -122,14 +129,11 @@ def _draw_op(config: PixMixConfig, wanted: Bool, u: F64) -> tuple[I8, F32, Bool]
 def _draw_weights(branch: F64, first: F64, second: F64) -> tuple[F32, F32]:
     """Draw (a, b): one time in two a ~ Beta(β, 1), b ~ Beta(1, β), else a ~ 1 + Beta(1, β), b ~ −Beta(1, β).
 
-    For whole β these are the largest and the smallest of β uniforms: exact, with no power function.
+    For whole β these are the largest and the smallest of β uniforms, `first` and `second` [β, …]: exact, with
+    no power function.
     """
     inner = branch < 0.5
-    largest, least = first[..., 0], first[..., 0]
-    second_least = second[..., 0]
-    for i in range(1, first.shape[-1]):  # NumPy reduces a short last axis slowly
-        largest, least = np.maximum(largest, first[..., i]), np.minimum(least, first[..., i])
-        second_least = np.minimum(second_least, second[..., i])
-    a = np.where(inner, largest, 1 + least)
-    b = np.where(inner, second_least, -second_least)
+    least = second.min(axis=0)
+    a = np.where(inner, first.max(axis=0), 1 + first.min(axis=0))
+    b = np.where(inner, least, -least)
     return a.astype(np.float32), b.astype(np.float32)

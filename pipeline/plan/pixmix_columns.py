@@ -18,6 +18,8 @@ from pipeline.render.ops import LEVEL_OPS, OPS, SIGNED_OPS
 
 MIXING_PICTURE = "mixing-picture"
 _OPERANDS = (*OPS, MIXING_PICTURE)
+_NO_LEVEL, _NO_SIGN = (~np.isin(np.arange(len(_OPERANDS)), ops) for ops in (LEVEL_OPS, SIGNED_OPS))
+"""By operand; −1, the mixing picture in a plan, is the last of them."""
 
 ROUND_TYPE = pa.struct(
     [
@@ -46,15 +48,16 @@ def pixmix_columns(plan: PixMixPlan, picture_ids: pa.StringArray) -> list[pa.Arr
     """Return one array for each of `FIELDS`, of the plan's length."""
     unused = plan.picture < 0
     picture = pa.array(plan.picture, mask=unused)
-    used = np.arange(plan.mode.shape[1]) < plan.num_rounds[:, None]
-    operand_op = plan.operand_op[used]
+    used = np.flatnonzero(np.arange(plan.mode.shape[1]) < plan.num_rounds[:, None])
+    operand_op = plan.operand_op.ravel()[used]
+    level, negative = plan.operand_level.ravel()[used], plan.operand_negative.ravel()[used]
     rounds = pa.StructArray.from_arrays(
         [
             _names(np.where(operand_op < 0, np.int8(len(OPS)), operand_op), _OPERANDS),
-            *_level_and_sign(operand_op, plan.operand_level[used], plan.operand_negative[used]),
-            _names(plan.mode[used], MODES),
-            pa.array(plan.a[used]),
-            pa.array(plan.b[used]),
+            *_level_and_sign(operand_op, level, negative),
+            _names(plan.mode.ravel()[used], MODES),
+            pa.array(plan.a.ravel()[used]),
+            pa.array(plan.b.ravel()[used]),
         ],
         fields=list(ROUND_TYPE),
     )
@@ -128,5 +131,4 @@ def _plain(values: pa.Array, fill: int, dtype: npt.DTypeLike) -> npt.NDArray[np.
 
 def _level_and_sign(op: I8, level: F32, negative: Bool) -> tuple[pa.Array, pa.Array]:
     """Return levels and signs, null for ops without them."""
-    no_level, no_sign = ~np.isin(op, LEVEL_OPS), ~np.isin(op, SIGNED_OPS)
-    return pa.array(level, mask=no_level), pa.array(negative, mask=no_sign)
+    return pa.array(level, mask=_NO_LEVEL[op]), pa.array(negative, mask=_NO_SIGN[op])

@@ -12,6 +12,8 @@ import enum
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.render.jit import kernel
+
 F64 = npt.NDArray[np.float64]
 
 
@@ -35,10 +37,12 @@ def words(
     return raw
 
 
-def uniforms(seed: int, purpose: Purpose, *, epoch: int, block: int, shape: tuple[int, ...]) -> F64:
-    """Return float64 of `shape`, uniform on the open interval (0, 1), 52 bits each."""
-    raw = words(seed, purpose, epoch=epoch, block=block, count=int(np.prod(shape)))
-    return (((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).reshape(shape)
+@kernel
+def _fill_columns(rows: npt.NDArray[np.uint64], columns: F64) -> None:
+    """Turn raw words [n, width] into numbers [width, n] uniform on the open interval (0, 1), 52 bits each."""
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            columns[j, i] = (float(rows[i, j] >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
 def integers(u: F64, count: int | npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -55,11 +59,14 @@ def uniform_rows(
 ) -> F64:
     """Return `width` uniforms for each position in [start, stop), float64 [stop − start, width].
 
-    A position's row depends on (seed, purpose, epoch, position, width) alone.
+    A position's row depends on (seed, purpose, epoch, position, width) alone. In memory a column lies end to
+    end, for decisions are made column by column.
     """
-    parts = []
+    columns = np.empty((width, stop - start))
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         first, last = block * BLOCK, min((block + 1) * BLOCK, stop)
-        rows = uniforms(seed, purpose, epoch=epoch, block=block, shape=(last - first, width))
-        parts.append(rows[max(start - first, 0) :])
-    return np.concatenate(parts) if parts else np.empty((0, width))
+        raw = words(seed, purpose, epoch=epoch, block=block, count=(last - first) * width)
+        wanted = max(start, first)
+        rows = raw.reshape(-1, width)[wanted - first :]
+        _fill_columns(rows, columns[:, wanted - start : last - start])
+    return columns.T

@@ -4,8 +4,9 @@ Output pixel (row, column) reads the input at `x = a·(column + ½) + b·(row + 
 outside the picture is black; at the border the missing neighbour repeats the edge. The weighted sums are in
 float64 and truncated to 8 bits.
 
-A row is worked in passes, each over plain arrays so that it vectorises: where every pixel reads, the four
-neighbours there, and their weighted sums channel by channel.
+A row is worked in passes, each over plain arrays so that it vectorises: where every pixel reads, the
+neighbours there, and their weighted sums. The passes are compiled into their caller, for arrays as arguments
+cost more than a pass over 32 pixels.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.render.jit import kernel
+from pipeline.render.jit import inlined, kernel
+from pipeline.render.memory import load_pair, store_pair
 from pipeline.render.scratch import Scratch
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 I32 = npt.NDArray[np.int32]
 F64 = npt.NDArray[np.float64]
+
+_RED, _GREEN, _BLUE = np.uint32(0), np.uint32(8), np.uint32(16)
+"""Where the channels lie in a pixel's word, in bits."""
+_CHANNEL = np.uint32(255)
 
 MAX_DEGREES = 30
 """Rotation at level 10, the largest."""
@@ -65,61 +71,58 @@ def resample(
     """Resample `image` [H, W, 3] to `out` of the same shape through the affine map above."""
     height, width = image.shape[0], image.shape[1]
     packed, places, across, down = scratch.packed, scratch.places, scratch.across, scratch.down
-    upper0, upper1 = scratch.taps[0], scratch.taps[1]
-    lower0, lower1 = scratch.taps[2], scratch.taps[3]
-    red, green, blue = scratch.blended[0], scratch.blended[1], scratch.blended[2]
-    flat = out.reshape(-1)
-    stride = width + 2
+    upper, lower, words = scratch.upper, scratch.lower, scratch.words
+    limit_x, limit_y, stride = float(width), float(height), width + 2
+    black = stride * (height + 2)
+    along_rows = d == 0.0 and e == 1.0 and f == 0.0
+    along_columns = a == 1.0 and b == 0.0 and c == 0.0
     _pack(image, packed)
-    along_rows, along_columns = (
-        d == 0.0 and e == 1.0 and f == 0.0,
-        a == 1.0 and b == 0.0 and c == 0.0,
-    )
     for row in range(height):
-        x0, y0 = b * (row + 0.5), e * (row + 0.5)
-        _locate(a, x0, c, d, y0, f, height, places, across, down)
-        _gather(packed, 0, places, upper0)
+        x0, y0, start = b * (row + 0.5), e * (row + 0.5), width * row
         if along_rows:  # a shear moves along one axis; the weights of the other are 0
-            _gather(packed, 1, places, upper1)
-            _blend_two(upper0, upper1, across, red, green, blue)
+            _locate_along(a, x0, c, limit_x, 1, 0, stride * (row + 1) + 1, black, places, across)
+            _gather_across(packed, places, upper)
+            _blend_two(upper, across, start, words)
         elif along_columns:
-            _gather(packed, stride, places, lower0)
-            _blend_two(upper0, lower0, down, red, green, blue)
+            _locate_along(d, y0, f, limit_y, stride, 1, stride + 1, black, places, down)
+            _gather_down(packed, stride, places, upper)
+            _blend_two(upper, down, start, words)
         else:
-            _gather(packed, 1, places, upper1)
-            _gather(packed, stride, places, lower0)
-            _gather(packed, stride + 1, places, lower1)
-            _blend(upper0, upper1, lower0, lower1, np.uint32(0), across, down, red)
-            _blend(upper0, upper1, lower0, lower1, np.uint32(8), across, down, green)
-            _blend(upper0, upper1, lower0, lower1, np.uint32(16), across, down, blue)
-        start = 3 * width * row
-        for column in range(width):
-            flat[np.uint64(start + 3 * column)] = red[column]
-            flat[np.uint64(start + 3 * column + 1)] = green[column]
-            flat[np.uint64(start + 3 * column + 2)] = blue[column]
+            _locate(a, x0, c, d, y0, f, limit_x, limit_y, places, across, down)
+            _gather(packed, stride, places, upper, lower)
+            _blend_four(upper, lower, across, down, start, words)
+    _unpack(words, out)
 
 
 @kernel
 def _pack(image: U8, packed: U32) -> None:
-    """Put a pixel in a word, and repeat the edge once on every side."""
+    """Put a pixel in a word of `packed` [(H + 4)·(W + 2)], and repeat the edge once on every side."""
     height, width = image.shape[0], image.shape[1]
     stride = width + 2
     flat = image.reshape(-1)
     for row in range(height):
-        source, target = 3 * width * row, stride * (row + 1) + 1
-        for column in range(width):
-            red = np.uint32(flat[np.uint64(source + 3 * column)])
-            green = np.uint32(flat[np.uint64(source + 3 * column + 1)])
-            blue = np.uint32(flat[np.uint64(source + 3 * column + 2)])
-            pixel = red | (green << np.uint32(8)) | (blue << np.uint32(16))
-            packed[np.uint64(target + column)] = pixel
-        packed[target - 1], packed[target + width] = packed[target], packed[target + width - 1]
+        first = stride * (row + 1) + 1
+        values, line = flat[3 * width * row : 3 * width * (row + 1)], packed[first : first + width]
+        for i in range(width):
+            red, green, blue = values[3 * i], values[3 * i + 1], values[3 * i + 2]
+            line[i] = np.uint32(red) | (np.uint32(green) << _GREEN) | (np.uint32(blue) << _BLUE)
+        packed[first - 1], packed[first + width] = line[0], line[width - 1]
     for i in range(stride):
-        packed[i] = packed[stride + i]
-        packed[stride * (height + 1) + i] = packed[stride * height + i]
+        packed[i] = packed[np.uint64(stride + i)]
+        packed[np.uint64(stride * (height + 1) + i)] = packed[np.uint64(stride * height + i)]
 
 
 @kernel
+def _unpack(words: U32, out: U8) -> None:
+    flat = out.reshape(-1)
+    for i in range(words.size):
+        word = words[i]
+        flat[3 * i] = np.uint8(word)
+        flat[3 * i + 1] = np.uint8(word >> _GREEN)
+        flat[3 * i + 2] = np.uint8(word >> _BLUE)
+
+
+@inlined
 def _locate(
     a: float,
     x0: float,
@@ -127,16 +130,16 @@ def _locate(
     d: float,
     y0: float,
     f: float,
-    height: int,
+    limit_x: float,
+    limit_y: float,
     places: I32,
     across: F64,
     down: F64,
 ) -> None:
     """Say where each pixel of a row reads; outside of the picture that is the black rows."""
-    width = places.size
-    limit_x, limit_y, stride = float(width), float(height), float(width + 2)
+    stride = limit_x + 2.0
     black = stride * (limit_y + 2.0)
-    for column in range(width):
+    for column in range(places.size):
         x = a * (column + 0.5) + x0 + c
         y = d * (column + 0.5) + y0 + f
         inside = (x >= 0.0) & (x < limit_x) & (y >= 0.0) & (y < limit_y)
@@ -148,50 +151,88 @@ def _locate(
         places[column] = np.int32(place if inside else black)
 
 
-@kernel
-def _gather(packed: U32, offset: int, places: I32, tap: U32) -> None:
-    for column in range(places.size):
-        tap[column] = packed[np.uint64(places[column] + offset)]
-
-
-@kernel
-def _blend(
-    upper0: U32,
-    upper1: U32,
-    lower0: U32,
-    lower1: U32,
-    shift: np.uint32,
-    across: F64,
-    down: F64,
-    out: I32,
+@inlined
+def _locate_along(
+    slope: float,
+    start: float,
+    shift: float,
+    limit: float,
+    step: int,
+    column_step: int,
+    origin: int,
+    black: int,
+    places: I32,
+    weights: F64,
 ) -> None:
-    """Interpolate one channel of a row."""
-    mask = np.uint32(255)
-    for column in range(out.size):
-        value0 = np.int32((upper0[column] >> shift) & mask)
-        value1 = np.int32((upper1[column] >> shift) & mask)
-        upper = float(value0) + float(np.int32(value1 - value0)) * across[column]
-        value0 = np.int32((lower0[column] >> shift) & mask)
-        value1 = np.int32((lower1[column] >> shift) & mask)
-        lower = float(value0) + float(np.int32(value1 - value0)) * across[column]
-        out[column] = np.int32(upper + (lower - upper) * down[column])
+    """Do the same where a row reads along one axis: at origin + ⌊position⌋ · step + column · column_step."""
+    for column in range(places.size):
+        position = slope * (column + 0.5) + start + shift
+        inside = (position >= 0.0) & (position < limit)
+        position -= 0.5
+        before = np.floor(position)
+        weights[column] = position - before
+        place = np.int32(before) * np.int32(step) + np.int32(column * column_step + origin)
+        places[column] = place if inside else np.int32(black)
 
 
-@kernel
-def _blend_two(first: U32, second: U32, weights: F64, red: I32, green: I32, blue: I32) -> None:
+@inlined
+def _gather(packed: U32, stride: int, places: I32, upper: U32, lower: U32) -> None:
+    """Fetch each pixel's left and right neighbour of both rows, side by side."""
+    for column in range(places.size):
+        place = np.int64(places[column])
+        store_pair(upper, 2 * column, load_pair(packed, place))
+        store_pair(lower, 2 * column, load_pair(packed, place + stride))
+
+
+@inlined
+def _gather_across(packed: U32, places: I32, pairs: U32) -> None:
+    for column in range(places.size):
+        store_pair(pairs, 2 * column, load_pair(packed, np.int64(places[column])))
+
+
+@inlined
+def _gather_down(packed: U32, stride: int, places: I32, pairs: U32) -> None:
+    for column in range(places.size):
+        place = np.int64(places[column])
+        pairs[2 * column] = packed[np.uint64(place)]
+        pairs[2 * column + 1] = packed[np.uint64(place + stride)]
+
+
+@inlined
+def _between(first: np.uint32, second: np.uint32, channel: np.uint32, weight: float) -> float:
+    value0 = np.int32((first >> channel) & _CHANNEL)
+    value1 = np.int32((second >> channel) & _CHANNEL)
+    return float(value0) + float(np.int32(value1 - value0)) * weight
+
+
+@inlined
+def _blend_two(pairs: U32, weights: F64, start: int, words: U32) -> None:
     """Interpolate a row between two neighbours."""
-    mask = np.uint32(255)
-    for column in range(red.size):
-        weight = weights[column]
-        pixel0, pixel1 = first[column], second[column]
-        value0, value1 = np.int32(pixel0 & mask), np.int32(pixel1 & mask)
-        red[column] = np.int32(float(value0) + float(np.int32(value1 - value0)) * weight)
-        value0 = np.int32((pixel0 >> np.uint32(8)) & mask)
-        value1 = np.int32((pixel1 >> np.uint32(8)) & mask)
-        green[column] = np.int32(float(value0) + float(np.int32(value1 - value0)) * weight)
-        value0 = np.int32((pixel0 >> np.uint32(16)) & mask)
-        value1 = np.int32((pixel1 >> np.uint32(16)) & mask)
-        blue[column] = np.int32(float(value0) + float(np.int32(value1 - value0)) * weight)
+    for column in range(weights.size):
+        first, second, weight = pairs[2 * column], pairs[2 * column + 1], weights[column]
+        red = np.uint32(np.int32(_between(first, second, _RED, weight)))
+        green = np.uint32(np.int32(_between(first, second, _GREEN, weight)))
+        blue = np.uint32(np.int32(_between(first, second, _BLUE, weight)))
+        words[np.uint64(start + column)] = red | (green << _GREEN) | (blue << _BLUE)
+
+
+@inlined
+def _blend_four(upper: U32, lower: U32, across: F64, down: F64, start: int, words: U32) -> None:
+    """Interpolate a row between four neighbours."""
+    for column in range(across.size):
+        upper0, upper1 = upper[2 * column], upper[2 * column + 1]
+        lower0, lower1 = lower[2 * column], lower[2 * column + 1]
+        to_right, to_below = across[column], down[column]
+        above = _between(upper0, upper1, _RED, to_right)
+        below = _between(lower0, lower1, _RED, to_right)
+        red = np.uint32(np.int32(above + (below - above) * to_below))
+        above = _between(upper0, upper1, _GREEN, to_right)
+        below = _between(lower0, lower1, _GREEN, to_right)
+        green = np.uint32(np.int32(above + (below - above) * to_below))
+        above = _between(upper0, upper1, _BLUE, to_right)
+        below = _between(lower0, lower1, _BLUE, to_right)
+        blue = np.uint32(np.int32(above + (below - above) * to_below))
+        words[np.uint64(start + column)] = red | (green << _GREEN) | (blue << _BLUE)
 
 
 @kernel

@@ -16,6 +16,7 @@ U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
 
 _0, _255 = np.float32(0), np.float32(255)
+_2, _4, _13 = np.int32(2), np.int32(4), np.int32(13)
 
 
 @inlined
@@ -72,22 +73,27 @@ def blend_constant(image: U8, degenerate: int, factor: np.float32, out: U8) -> N
 def sharpness(image: U8, factor: np.float32, scratch: Scratch, out: U8) -> None:
     """Blend with the picture smoothed by the 3×3 kernel (1 1 1, 1 5 1, 1 1 1) / 13; the border is kept.
 
-    Pillow sums in float32 and rounds; the sum over 13 is never half-way, so whole numbers give the same.
+    Pillow sums in float32 and rounds; the sum over 13 is never half-way, so whole numbers give the same. The
+    picture is worked as one row of values, which blends borders too; they are put back after.
     """
     height, stride = image.shape[0], 3 * image.shape[1]
     flat, mixed, sums = image.reshape(-1), out.reshape(-1), scratch.sums
-    for i in range(flat.size):
+    num_inner, first = flat.size - 2 * stride, stride + 3
+    for i in range(num_inner):
+        above, below = flat[i], flat[np.uint64(i + 2 * stride)]
+        sums[i] = np.int32(above) + np.int32(flat[np.uint64(i + stride)]) + np.int32(below)
+    for i in range(num_inner - 6):
+        value = np.int32(flat[np.uint64(i + first)])
+        around = np.int32(sums[i] + sums[np.uint64(i + 3)] + sums[np.uint64(i + 6)])
+        total = np.int32(around + _4 * value)
+        # ⌊n / 26⌋ as a product and a shift, exact for every sum there is
+        smooth = np.int32(np.int32((_2 * total + _13) * np.int32(20165)) >> np.int32(19))
+        mixed[np.uint64(i + first)] = _blend(smooth, value, factor)
+    last = flat.size - stride
+    for i in range(stride):
         mixed[i] = flat[i]
+        mixed[np.uint64(last + i)] = flat[np.uint64(last + i)]
     for row in range(1, height - 1):
-        here = stride * row
-        for i in range(here, here + stride):
-            above, below = flat[np.uint64(i - stride)], flat[np.uint64(i + stride)]
-            total = np.int32(above) + np.int32(flat[np.uint64(i)]) + np.int32(below)
-            sums[np.uint64(i - here)] = total
-        for i in range(3, stride - 3):
-            value = np.int32(flat[np.uint64(here + i)])
-            around = sums[np.uint64(i - 3)] + sums[np.uint64(i)] + sums[np.uint64(i + 3)]
-            total = np.int32(around + 4 * value)
-            # ⌊n / 26⌋ as a product and a shift, exact for every sum there is
-            smooth = np.int32(np.int32((2 * total + 13) * 20165) >> np.int32(19))
-            mixed[np.uint64(here + i)] = _blend(smooth, value, factor)
+        for i in range(3):
+            left, right = np.uint64(row * stride + i), np.uint64((row + 1) * stride - 3 + i)
+            mixed[left], mixed[right] = flat[left], flat[right]

@@ -29,8 +29,10 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def _cache_folder() -> Path:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        content = path.read_bytes()
+        if b"pipeline.render.jit import" in content or path.parent == Path(__file__).parent:
+            digest.update(content)
     named = numba.config.CACHE_DIR
     return (Path(named) if named else cache_folder("kernels")) / digest.hexdigest()[:16]
 
@@ -54,6 +56,9 @@ def read_only(array: Any) -> Any:
     Numba compiles a kernel once for arrays that can be written and again for those that cannot, which those
     mapped from files or shared by Ray are. Passing every input through here leaves one form.
     """
+    flags = array.flags
+    if flags.c_contiguous and not flags.writeable:
+        return array
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view

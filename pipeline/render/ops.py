@@ -39,6 +39,8 @@ OPS = (
 NUM_STANDARD_OPS = 9
 """The first nine overlap no corruption of ImageNet-C."""
 
+MAX_LEVEL = 10
+
 SIGNED_OPS = tuple(range(ROTATE, ROTATE + 1)) + tuple(range(SHEAR_X, TRANSLATE_Y + 1))
 LEVEL_OPS = tuple(range(POSTERIZE, SHARPNESS + 1))
 
@@ -49,9 +51,7 @@ def render_op(op: int, image: U8, level: float, negative: bool, scratch: Scratch
     sign = -1 if negative else 1
     factor = np.float32(level * 1.8 / 10.0 + 0.1)
     if op == AUTOCONTRAST:
-        tables.extremes(image, scratch.low, scratch.high)
-        tables.fill_autocontrast(scratch.low, scratch.high, scratch.table)
-        tables.apply_table(image, scratch.table, out)
+        tables.autocontrast(image, scratch, out)
     elif op == EQUALIZE:
         tables.histograms(image, scratch.counts)
         tables.fill_equalize(scratch.counts, scratch.table)
@@ -104,8 +104,8 @@ def apply_op(name: str, image: U8, level: float, negative: bool = False) -> U8:
         raise ValueError(f"image: got {_shape(image)}; allowed: a uint8 array of shape [H, W, 3]")
     if image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"image: got {_shape(image)}; allowed: a uint8 array of shape [H, W, 3]")
-    if not 0.1 <= level <= 10:
-        raise ValueError(f"level: got {level}; allowed: 0.1 to 10")
+    if not 0.1 <= level <= MAX_LEVEL:
+        raise ValueError(f"level: got {level}; allowed: 0.1 to {MAX_LEVEL}")
     out = np.empty(image.shape, np.uint8)
     source, scratch = np.ascontiguousarray(image), new_scratch(*image.shape[:2])
     render_op(OPS.index(name), source, float(level), bool(negative), scratch, out)

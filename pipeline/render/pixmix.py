@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from pipeline.render import mixing
 from pipeline.render.jit import kernel, read_only
-from pipeline.render.ops import OPS, render_op
+from pipeline.render.memory import fetch_ahead
+from pipeline.render.ops import MAX_LEVEL, OPS, render_op
 from pipeline.render.scratch import new_scratch
+from pipeline.render.slots import Slots
 
 if TYPE_CHECKING:
     from pipeline.pictures.picture_set import PictureSet
@@ -26,7 +28,7 @@ I64 = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
-_PICTURE_FAULT, _CROP_FAULT, _OP_FAULT, _ROUNDS_FAULT = 1, 2, 3, 4
+_PICTURE_FAULT, _CROP_FAULT, _OP_FAULT, _ROUNDS_FAULT, _LEVEL_FAULT = 1, 2, 3, 4, 5
 
 
 @kernel
@@ -38,6 +40,45 @@ def _copy_crop(pixels: U8, offset: int, width: int, top: int, left: int, out: U8
         source, target = offset + 3 * ((top + row) * width + left), row * stride
         for i in range(stride):
             flat[np.uint64(target + i)] = pixels[np.uint64(source + i)]
+
+
+@kernel
+def _fault(
+    start_op: I8,
+    start_level: F32,
+    num_rounds: I8,
+    picture: I32,
+    picture_y: I32,
+    picture_x: I32,
+    operand_op: I8,
+    operand_level: F32,
+    heights: I32,
+    widths: I32,
+    size: int,
+) -> int:
+    """Return the number of the first thing in a plan that the kernel would read outside of an array, or 0."""
+    num_ops, k = len(OPS), operand_op.shape[1]
+    for i in range(len(start_op)):
+        if not 0 <= num_rounds[i] <= k:
+            return _ROUNDS_FAULT
+        if start_op[i] >= num_ops:
+            return _OP_FAULT
+        if start_op[i] >= 0 and not 0 <= start_level[i] <= MAX_LEVEL:
+            return _LEVEL_FAULT
+        meets_picture = picture[i] >= 0
+        for r in range(num_rounds[i]):
+            if operand_op[i, r] >= num_ops:
+                return _OP_FAULT
+            if operand_op[i, r] >= 0 and not 0 <= operand_level[i, r] <= MAX_LEVEL:
+                return _LEVEL_FAULT
+            meets_picture |= operand_op[i, r] < 0
+        if meets_picture:
+            if not 0 <= picture[i] < len(heights):
+                return _PICTURE_FAULT
+            room_y, room_x = heights[picture[i]] - size, widths[picture[i]] - size
+            if not (0 <= picture_y[i] <= room_y and 0 <= picture_x[i] <= room_x):
+                return _CROP_FAULT
+    return 0
 
 
 @kernel
@@ -58,22 +99,34 @@ def _render_batch(
     bases: U8,
     pixels: U8,
     offsets: I64,
+    heights: I32,
     widths: I32,
     out: U8,
-) -> None:
-    scratch = new_scratch(bases.shape[1], bases.shape[2])
+    first: int,
+    stride: int,
+) -> int:
+    """Write sample i to the bytes of `out`, flat, from first + i · stride on; or none, and return a fault."""
+    size = bases.shape[1]
+    crops, operands = (picture, picture_y, picture_x), (operand_op, operand_level)
+    fault = _fault(start_op, start_level, num_rounds, *crops, *operands, heights, widths, size)
+    if fault:
+        return fault
+    scratch = new_scratch(size, size)
     x_terms, y_terms = np.empty(256, np.float32), np.empty(256, np.float32)
-    start, augmented = np.empty_like(out[0]), np.empty_like(out[0])
-    crop = np.empty_like(out[0])
+    start, augmented = np.empty_like(bases[0]), np.empty_like(bases[0])
+    crop = np.empty_like(bases[0])
     state, powers = np.empty(start.size, np.float32), np.empty(start.size, np.float32)
     for i in range(len(bases)):
-        base, sample = bases[i], out[i].reshape(-1)
+        if i + 1 < len(bases) and picture[i + 1] >= 0:  # while this one is made
+            index, top = picture[i + 1], picture_y[i + 1]
+            place, row_bytes = offsets[index], 3 * widths[index]
+            fetch_ahead(pixels, place + top * row_bytes, place + (top + size) * row_bytes)
+        base, sample = bases[i], out[first + i * stride : first + i * stride + start.size]
+        x = base.reshape(-1)
         if start_op[i] >= 0:
             level = float(start_level[i])
             render_op(start_op[i], base, level, start_negative[i], scratch, start)
             x = start.reshape(-1)
-        else:
-            x = base.reshape(-1)
         if num_rounds[i] == 0:
             for j in range(sample.size):
                 sample[j] = x[j]
@@ -84,8 +137,7 @@ def _render_batch(
         for r in range(num_rounds[i]):
             y = crop.reshape(-1)
             if operand_op[i, r] >= 0:
-                level = float(operand_level[i, r])
-                negative = operand_negative[i, r]
+                level, negative = float(operand_level[i, r]), operand_negative[i, r]
                 render_op(operand_op[i, r], base, level, negative, scratch, augmented)
                 y = augmented.reshape(-1)
             if r == 0:
@@ -93,76 +145,43 @@ def _render_batch(
             else:
                 mixing.mix_next(mode[i, r], state, y, a[i, r], b[i, r], y_terms, powers)
         mixing.quantise(state, sample)
-
-
-@kernel
-def _fault(
-    start_op: I8,
-    num_rounds: I8,
-    picture: I32,
-    picture_y: I32,
-    picture_x: I32,
-    operand_op: I8,
-    heights: I32,
-    widths: I32,
-    size: int,
-) -> int:
-    """Return the number of the first thing in a plan that the kernel would read outside of an array, or 0."""
-    num_ops, k = len(OPS), operand_op.shape[1]
-    for i in range(len(start_op)):
-        if not 0 <= num_rounds[i] <= k:
-            return _ROUNDS_FAULT
-        if start_op[i] >= num_ops:
-            return _OP_FAULT
-        meets_picture = picture[i] >= 0
-        for r in range(num_rounds[i]):
-            if operand_op[i, r] >= num_ops:
-                return _OP_FAULT
-            meets_picture |= operand_op[i, r] < 0
-        if meets_picture:
-            if not 0 <= picture[i] < len(heights):
-                return _PICTURE_FAULT
-            room_y, room_x = heights[picture[i]] - size, widths[picture[i]] - size
-            if not (0 <= picture_y[i] <= room_y and 0 <= picture_x[i] <= room_x):
-                return _CROP_FAULT
     return 0
 
 
 def render_pixmix(plan: PixMixPlan, bases: U8, pictures: PictureSet) -> U8:
-    """Render n samples.
+    """Render n samples into a fresh array; otherwise as `render_pixmix_into`.
+
+    Returns:
+        uint8 [n, S, S, 3].
+    """
+    out = np.empty_like(bases)
+    render_pixmix_into(plan, bases, pictures, Slots.of(out))
+    return out
+
+
+def render_pixmix_into(plan: PixMixPlan, bases: U8, pictures: PictureSet, slots: Slots) -> None:
+    """Render n samples, uint8, within one level of the float32 arithmetic.
 
     Args:
         plan: n rows; every crop must lie within its mixing picture.
         bases: uint8 [n, S, S, 3], C-contiguous, the pictures after the base transform.
         pictures: the mixing set that the plan indexes.
-
-    Returns:
-        uint8 [n, S, S, 3], within one level of the float32 arithmetic.
+        slots: where the samples go.
 
     Raises:
-        ValueError: a row names an op, a picture or a crop that does not exist.
+        ValueError: a row, perhaps of an altered manifest, names what does not exist; nothing is written.
     """
-    out = np.empty_like(bases)
-    if len(bases):
-        _check_plan(plan, bases.shape[1], pictures)
-        mixing_set = pictures.pixels, pictures.offsets, pictures.widths
-        arguments = [*map(read_only, (*plan, bases, *mixing_set)), out]
-        _render_batch(*arguments)
-    return out
-
-
-def _check_plan(plan: PixMixPlan, size: int, pictures: PictureSet) -> None:
-    """Refuse a plan that does not fit: it may come from an altered manifest."""
-    crops = plan.picture, plan.picture_y, plan.picture_x
-    sides = pictures.heights, pictures.widths
-    arrays = plan.start_op, plan.num_rounds, *crops, plan.operand_op, *sides
-    arguments = [*map(read_only, arrays), size]
-    fault = _fault(*arguments)
-    if fault == _PICTURE_FAULT:
-        raise ValueError(f"plan: mixing picture out of range; allowed: 0 to {len(pictures) - 1}")
-    if fault == _CROP_FAULT:
-        raise ValueError("plan: a crop leaves its mixing picture")
-    if fault == _OP_FAULT:
-        raise ValueError(f"plan: op out of range; allowed: 0 to {len(OPS) - 1}")
-    if fault == _ROUNDS_FAULT:
-        raise ValueError(f"plan: rounds out of range; allowed: 0 to {plan.mode.shape[1]}")
+    if not len(bases):
+        return
+    mixing_set = pictures.pixels, pictures.offsets, pictures.heights, pictures.widths
+    arguments = [*map(read_only, (*plan, bases, *mixing_set)), *slots]
+    fault = _render_batch(*arguments)
+    if fault:
+        reasons = {
+            _PICTURE_FAULT: f"mixing picture out of range; allowed: 0 to {len(pictures) - 1}",
+            _CROP_FAULT: "a crop leaves its mixing picture",
+            _OP_FAULT: f"op out of range; allowed: 0 to {len(OPS) - 1}",
+            _ROUNDS_FAULT: f"rounds out of range; allowed: 0 to {plan.mode.shape[1]}",
+            _LEVEL_FAULT: f"level out of range; allowed: 0 to {MAX_LEVEL}",
+        }
+        raise ValueError(f"plan: {reasons[fault]}")

@@ -17,13 +17,14 @@ class Scratch(NamedTuple):
         counts: int32 [4, 3, 256], histograms, four that take turns.
         table: uint8 [3, 256], a look-up table for each channel.
         low, high: uint8 [3·W], extremes of each column.
-        sums: int32 [3·W], sums down each column.
+        sums: int32 [3·H·W], sums of three rows.
         grey: int32 [H·W].
         packed: uint32 [(H + 4)·(W + 2)], a pixel a word, the edge repeated; then two black rows.
+        words: uint32 [H·W], a pixel a word.
         places: int32 [W], index in `packed` of a pixel's upper left neighbour.
         across, down: float64 [W], how far to go from there to the right and down.
-        taps: uint32 [4, W], the four neighbours.
-        blended: int32 [3, W], a row of each channel.
+        upper, lower: uint32 [2·W], a pixel's neighbours, two side by side.
+        scales, offsets: float64 [3·W], of a row's values, channel by channel.
     """
 
     counts: npt.NDArray[np.int32]
@@ -33,11 +34,14 @@ class Scratch(NamedTuple):
     sums: npt.NDArray[np.int32]
     grey: npt.NDArray[np.int32]
     packed: npt.NDArray[np.uint32]
+    words: npt.NDArray[np.uint32]
     places: npt.NDArray[np.int32]
     across: npt.NDArray[np.float64]
     down: npt.NDArray[np.float64]
-    taps: npt.NDArray[np.uint32]
-    blended: npt.NDArray[np.int32]
+    upper: npt.NDArray[np.uint32]
+    lower: npt.NDArray[np.uint32]
+    scales: npt.NDArray[np.float64]
+    offsets: npt.NDArray[np.float64]
 
 
 @kernel
@@ -48,12 +52,15 @@ def new_scratch(height: int, width: int) -> Scratch:
         np.empty((3, 256), np.uint8),
         np.empty(3 * width, np.uint8),
         np.empty(3 * width, np.uint8),
-        np.empty(3 * width, np.int32),
+        np.empty(3 * height * width, np.int32),
         np.empty(height * width, np.int32),
         np.zeros((height + 4) * (width + 2), np.uint32),
+        np.empty(height * width, np.uint32),
         np.empty(width, np.int32),
         np.empty(width, np.float64),
         np.empty(width, np.float64),
-        np.empty((4, width), np.uint32),
-        np.empty((3, width), np.int32),
+        np.empty(2 * width, np.uint32),
+        np.empty(2 * width, np.uint32),
+        np.empty(3 * width, np.float64),
+        np.empty(3 * width, np.float64),
     )

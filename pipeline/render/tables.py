@@ -1,6 +1,6 @@
 """The point operations: autocontrast, equalize, posterize, solarize.
 
-The first two fill `table`, uint8 [3, 256], and are then `table[channel, value]`; the others are arithmetic.
+Equalize fills `table`, uint8 [3, 256], and is then `table[channel, value]`; the others are arithmetic.
 The definitions are Pillow's, so that results are bit-identical to `PIL.ImageOps`.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.render.jit import kernel
+from pipeline.render.scratch import Scratch
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
@@ -23,12 +24,14 @@ def histograms(image: U8, counts: I32) -> None:
     """
     flat = image.reshape(-1)
     counts[:] = 0
-    num_whole = flat.size // 12 * 12
-    for i in range(0, num_whole, 12):
+    num_whole = flat.size // 12
+    for group in range(num_whole):
+        first = np.uint64(12 * group)
         for turn in range(4):
             for channel in range(3):
-                counts[turn, channel, flat[i + 3 * turn + channel]] += 1
-    for i in range(num_whole, flat.size):
+                value = flat[first + np.uint64(3 * turn + channel)]
+                counts[turn, channel, value] += 1
+    for i in range(12 * num_whole, flat.size):
         counts[0, i % 3, flat[i]] += 1
     for channel in range(3):
         total, second = counts[0, channel], counts[1, channel]
@@ -53,39 +56,45 @@ def extremes(image: U8, low: U8, high: U8) -> None:
 
 
 @kernel
-def fill_autocontrast(lows: U8, highs: U8, table: U8) -> None:
+def autocontrast(image: U8, scratch: Scratch, out: U8) -> None:
     """Stretch each channel's occupied range linearly to 0..255; a constant channel is kept."""
+    low, high, scales, offsets = scratch.low, scratch.high, scratch.scales, scratch.offsets
+    extremes(image, low, high)
+    stride = low.size
     for channel in range(3):
-        low, high = 255, 0
-        for i in range(channel, lows.size, 3):
-            low, high = min(low, lows[i]), max(high, highs[i])
-        if high <= low:
-            for value in range(256):
-                table[channel, value] = value
-            continue
-        scale = 255.0 / (high - low)
-        offset = -low * scale
-        for value in range(256):
-            stretched = int(value * scale + offset)  # truncates toward zero, as Pillow does
-            table[channel, value] = min(max(stretched, 0), 255)
+        least, greatest = 255, 0
+        for i in range(channel, stride, 3):
+            least, greatest = min(least, low[i]), max(greatest, high[i])
+        scale, offset = 1.0, 0.0
+        if greatest > least:
+            scale = 255.0 / (greatest - least)
+            offset = -least * scale
+        for i in range(channel, stride, 3):
+            scales[i], offsets[i] = scale, offset
+    flat, mapped = image.reshape(-1), out.reshape(-1)
+    for row in range(image.shape[0]):
+        start = row * stride
+        for i in range(stride):
+            # Pillow truncates toward zero too; within the occupied range nothing leaves 0..255 by more
+            value = float(np.int32(flat[np.uint64(start + i)]))
+            mapped[np.uint64(start + i)] = np.uint8(np.int32(value * scales[i] + offsets[i]))
 
 
 @kernel
 def fill_equalize(counts: I32, table: U8) -> None:
     """Map each channel to an even histogram; the step leaves out the highest occupied value."""
-    below = np.empty(256, np.float64)
+    below = np.empty(256, np.int32)
     for channel in range(3):
-        total = 0
-        occupied = 0
-        last = 0
+        met = counts[0, channel]
+        total, occupied, highest = np.int32(0), 0, 255
         for value in range(256):
-            count = counts[0, channel, value]
-            if count:
-                occupied += 1
-                last = count
             below[value] = total
-            total += count
-        step = (total - last) // 255
+            total += met[value]
+        for value in range(256):
+            occupied += int(met[value] > 0)
+        while highest > 0 and met[highest] == 0:
+            highest -= 1
+        step = (total - met[highest]) // 255
         if occupied <= 1 or step == 0:
             for value in range(256):
                 table[channel, value] = value
@@ -93,7 +102,7 @@ def fill_equalize(counts: I32, table: U8) -> None:
         # Whole numbers below 2^53: the quotient's whole part is that of integer division, and vectorises.
         half, divisor = float(step // 2), float(step)
         for value in range(256):
-            equal = (below[value] + half) / divisor
+            equal = (float(below[value]) + half) / divisor
             table[channel, value] = np.int32(equal if equal < 255.0 else 255.0)
 
 
@@ -102,10 +111,12 @@ def apply_table(image: U8, table: U8, out: U8) -> None:
     """Write table[channel, value] for every value of `image` [H, W, 3] to `out`, which may be `image`."""
     flat, mapped = image.reshape(-1), out.reshape(-1)
     red, green, blue = table[0], table[1], table[2]
-    for i in range(0, flat.size, 3):
+    second, third = np.uint64(1), np.uint64(2)
+    for pixel in range(flat.size // 3):
+        i = np.uint64(3 * pixel)
         mapped[i] = red[flat[i]]
-        mapped[i + 1] = green[flat[i + 1]]
-        mapped[i + 2] = blue[flat[i + 2]]
+        mapped[i + second] = green[flat[i + second]]
+        mapped[i + third] = blue[flat[i + third]]
 
 
 @kernel

@@ -6,7 +6,7 @@ so that a shard is one strided array.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,27 @@ class Records(NamedTuple):
     starts: I64
     offsets: I64
     sizes: I64
+
+
+class InPlace(NamedTuple):
+    """Payloads of one size that are written straight to where they lie in the tar.
+
+    Attributes:
+        num: how many.
+        prefix: what begins each.
+        size: bytes of the rest of each.
+        fill: (content, first, stride): writes the rest of payload i to the bytes of `content`, uint8 [total],
+            from first + i · stride on.
+    """
+
+    num: int
+    prefix: bytes
+    size: int
+    fill: Callable[[U8, int, int], None]
+
+
+Payloads = U8 | Sequence[bytes] | InPlace
+"""uint8 [n, size], n byte strings, or n payloads to be written in place."""
 
 
 def _template() -> U8:
@@ -103,23 +124,26 @@ def _put_header(key: U8, suffix: U8, size: int, block: U8) -> None:
 def pack(
     keys: U8,
     suffix: str,
-    payloads: U8 | Sequence[bytes],
+    payloads: Payloads,
     labels: npt.NDArray[np.int32],
-    prefix: bytes = b"",
 ) -> Records:
     """Lay out a batch of samples.
 
     Args:
         keys: uint8 [n, width], ASCII.
         suffix: the codec's file suffix, without the dot.
-        payloads: uint8 [n, size] of one size, or n byte strings.
+        payloads: n of them, in any form.
         labels: int32 [n], written as decimal text.
-        prefix: what begins every payload, for payloads given as an array.
     """
     num = len(keys)
     assert keys.shape[1] + 1 + len(suffix) <= _MAX_NAME
-    if isinstance(payloads, np.ndarray):
-        sizes = np.full(num, len(prefix) + payloads.shape[1], np.int64)
+    prefix, equal = b"", _NO_PAYLOADS
+    if isinstance(payloads, InPlace):
+        prefix = payloads.prefix
+        sizes = np.full(num, len(prefix) + payloads.size, np.int64)
+    elif isinstance(payloads, np.ndarray):
+        equal = read_only(payloads)
+        sizes = np.full(num, payloads.shape[1], np.int64)
     else:
         sizes = np.fromiter(map(len, payloads), np.int64, num)
     assert sizes.max(initial=0) <= _MAX_SIZE
@@ -128,9 +152,10 @@ def pack(
     offsets = starts + BLOCK
     content = np.empty(int(lengths.sum()), np.uint8)
     ending, beginning = _ascii(f".{suffix}"), np.frombuffer(prefix, np.uint8)
-    equal = read_only(payloads) if isinstance(payloads, np.ndarray) else _NO_PAYLOADS
     _lay_out(read_only(keys), ending, read_only(labels), starts, sizes, beginning, equal, content)
-    if not isinstance(payloads, np.ndarray):
+    if isinstance(payloads, InPlace):
+        payloads.fill(content, BLOCK + len(prefix), int(lengths[0]) if num else 0)
+    elif not isinstance(payloads, np.ndarray):
         for offset, payload in zip(offsets.tolist(), payloads, strict=True):
             content[offset : offset + len(payload)] = np.frombuffer(payload, np.uint8)
     return Records(content, starts, offsets, sizes)
@@ -151,19 +176,19 @@ def _lay_out(
     payloads: U8,
     content: U8,
 ) -> None:
-    """Write every record but for the payloads; those too if `payloads` [n, size] holds them."""
+    """Write every record, of a payload only `prefix`, or the whole if `payloads` [n, size] holds them."""
     for i in range(len(keys)):
         offset = starts[i] + BLOCK
         _put_header(keys[i], suffix, sizes[i], content[starts[i] : offset])
+        for j in range(prefix.size):
+            content[np.uint64(offset + j)] = prefix[j]
         if payloads.size:
-            for j in range(prefix.size):
-                content[np.uint64(offset + j)] = prefix[j]
             for j in range(payloads.shape[1]):
-                content[np.uint64(offset + prefix.size + j)] = payloads[i, j]
+                content[np.uint64(offset + j)] = payloads[i, j]
         end = offset + sizes[i]
         label_start = offset + (sizes[i] + BLOCK - 1) // BLOCK * BLOCK
-        for j in range(end, label_start):
-            content[j] = 0
+        for j in range(label_start - end):
+            content[np.uint64(end + j)] = 0
         text = content[label_start + BLOCK : label_start + 2 * BLOCK]
         num_digits = _put_decimal(labels[i], text)
         _put_header(keys[i], _LABEL_ENDING, num_digits, content[label_start : label_start + BLOCK])
