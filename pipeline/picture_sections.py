@@ -115,7 +115,7 @@ class FvisPictures(GeneratedPictures):
 class NamedBlend(GeneratedPictures):
     """A blend that ships with the package, see `pipeline.pictures.blend`."""
 
-    kind: Literal["library", "fractals"]
+    kind: Literal["library", "library-fvis", "fractals"]
 
 
 class BlendPictures(GeneratedPictures):

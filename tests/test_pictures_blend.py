@@ -74,6 +74,17 @@ def test_the_library_is_the_published_mixture() -> None:
     assert [tally.kept for tally in pictures.tallies] == [18, 12, 4, 6]
 
 
+def test_the_library_with_feature_visualisations_differs_in_its_last_part_alone() -> None:
+    plain, fvis = (
+        open_pictures(load_pictures(kind, (), {"count": 40, "size": 16}), InlineExecutor())
+        for kind in ("library", "library-fvis")
+    )
+    assert _kinds(fvis) == {"flame": 18, "escape": 12, "ifs": 4, "fvis": 6}
+    shared = int(plain.offsets[34])
+    assert np.array_equal(fvis.pixels[:shared], plain.pixels[:shared])
+    assert not np.array_equal(fvis.pixels[shared:], plain.pixels[shared:])
+
+
 # ── parts ──
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.executor import Executor
 from pipeline.picture_sections import PicturesConfig
-from pipeline.pictures.blend import make_blend_pictures, make_named_blend
+from pipeline.pictures.blend import BLENDS, make_blend_pictures, make_named_blend
 from pipeline.pictures.folder import make_folder_pictures
 from pipeline.pictures.generated import GENERATORS, make_generated_pictures
 from pipeline.pictures.npy import make_npy_pictures
@@ -19,10 +19,9 @@ from pipeline.pictures.picture_set import PictureSet
 
 PICTURES: dict[str, Callable[[Any, Executor], PictureSet]] = {
     **dict.fromkeys(GENERATORS, make_generated_pictures),
+    **dict.fromkeys(BLENDS, make_named_blend),
     "blend": make_blend_pictures,
     "folder": make_folder_pictures,
-    "fractals": make_named_blend,
-    "library": make_named_blend,
     "npy": make_npy_pictures,
 }
 """Recipe kind → how a set of that kind is opened, made first if need be."""

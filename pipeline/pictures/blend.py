@@ -39,7 +39,12 @@ LIBRARY = {**FRACTALS, "gabor": 0.15}
 """The default. Its last part stands for feature visualisations: they need torch, which a node that builds
 shards does without, and their bytes depend on it, whereas a default set is the same everywhere."""
 
-_BLENDS = {"fractals": FRACTALS, "library": LIBRARY}
+BLENDS = {
+    "fractals": FRACTALS,
+    "library": LIBRARY,
+    "library-fvis": {**FRACTALS, "fvis": 0.15},
+}
+"""The blends that are kinds of their own."""
 
 
 class _Part(NamedTuple):
@@ -57,7 +62,7 @@ class _Part(NamedTuple):
 def make_named_blend(config: NamedBlend, executor: Executor) -> PictureSet:
     """Return the blend that ships under `config.kind`."""
     fields = config.model_dump(exclude={"kind"})
-    whole = BlendPictures(kind="blend", parts=_BLENDS[config.kind], **fields)
+    whole = BlendPictures(kind="blend", parts=BLENDS[config.kind], **fields)
     return make_blend_pictures(whole, executor)
 
 
@@ -107,11 +112,11 @@ def blend_parts(config: BlendPictures) -> list[_Part]:
     weights: dict[tuple[str, str], float] = {}
     sections: dict[tuple[str, str], _Part] = {}
     for name, (weight, section) in config.sections().items():
-        inner = _BLENDS.get(section.kind, {section.kind: 1.0})
+        inner = BLENDS.get(section.kind, {section.kind: 1.0})
         whole = _total(list(inner.values()))
         for kind, share in inner.items():
             one = section
-            if section.kind in _BLENDS:
+            if section.kind in BLENDS:
                 fields = section.model_dump(exclude={"kind"})
                 one = load_pictures(kind, (), fields)
             prefix = "" if name == section.kind and isinstance(one, GeneratedPictures) else name
