@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.pictures import arithmetic
 from pipeline.render.jit import kernel
+from tests.elsewhere import without_avx
 
 # A change of this means that the bytes of every generated picture may change.
 GOLDEN = "95375576817ffe6d8885699f166f2428a73dc50db7d33eb8e868410972502b32"
@@ -39,18 +37,8 @@ def test_golden_bits() -> None:
 
 
 def test_a_processor_without_avx_computes_the_same_bits(tmp_path: Path) -> None:
-    env = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
     script = "from tests.test_pictures_arithmetic import _golden; print(_golden())"
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == GOLDEN, done.stderr
+    assert without_avx(script, tmp_path) == [GOLDEN]
 
 
 @unhurried

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +14,7 @@ from PIL import Image
 
 from pipeline.pictures import dead_leaves_kernels as kernels
 from pipeline.pictures.dead_leaves import Shapes, _radius_law, render_dead_leaves
+from tests.elsewhere import without_avx
 
 NAMES: tuple[Shapes, ...] = get_args(Shapes)
 
@@ -51,17 +49,7 @@ def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
         "from tests.test_pictures_dead_leaves import _golden; "
         "print(_golden('squares'), _golden('mixed'))"
     )
-    env = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
-    }
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [GOLDEN["squares"], GOLDEN["mixed"]], done.stderr
+    assert without_avx(script, tmp_path) == [GOLDEN["squares"], GOLDEN["mixed"]]
 
 
 def test_order_changes_nothing() -> None:

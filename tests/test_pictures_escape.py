@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from pipeline.pictures import escape, escape_kernels
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.quality import FRACTAL_GATE, Cells
+from tests.elsewhere import without_avx
 
 # A change of these means that every mixing set and dataset made with them changes. They hold on any
 # x86-64 processor.
@@ -51,20 +49,10 @@ def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
         "from tests import test_pictures_escape as stills, test_pictures_zoom as zooms;"
         "print(stills.golden(36), *map(zooms.golden, zooms.GOLDEN))"
     )
-    env = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
-    }
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True
-    )
     from tests import test_pictures_zoom
 
     expected = [GOLDEN[36], *test_pictures_zoom.GOLDEN.values()]
-    assert done.stdout.split() == expected, done.stderr
+    assert without_avx(script, tmp_path) == expected
 
 
 def test_order_does_not_matter() -> None:

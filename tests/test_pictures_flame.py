@@ -5,9 +5,6 @@ from __future__ import annotations
 import cmath
 import hashlib
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.pictures import flame
+from pipeline.pictures import flame_colours as colouring
 from pipeline.pictures import flame_kernels as kernels
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.flame_kernels import System
 from pipeline.pictures.quality import FRACTAL_GATE, Cells, Gate
 from pipeline.pictures.splitmix import next_word
+from tests.elsewhere import without_avx
 
 # A change of these means that every set and dataset made with flames changes: give the generator a new
 # version in the same commit. They hold on any x86-64 processor.
@@ -53,17 +52,7 @@ def test_golden_pictures(size: int) -> None:
 
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     script = "from tests.test_pictures_flame import _golden; print(_golden(36), _golden(100))"
-    env = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [GOLDEN[36], GOLDEN[100]], done.stderr
+    assert without_avx(script, tmp_path) == [GOLDEN[36], GOLDEN[100]]
 
 
 def test_seeds_indices_and_attempts_give_different_pictures() -> None:
@@ -220,7 +209,7 @@ def test_splat_counts_every_copy_and_its_colour() -> None:
     assert np.array_equal(cells >> np.uint64(32), counts)
     assert np.array_equal(cells & np.uint64(0xFFFFFFFF), sums)
     density, colours = np.empty((2, side - 2, side - 2))
-    kernels.unpack(cells, density, colours)
+    colouring.unpack(cells, density, colours)
     assert np.array_equal(density, counts[1:-1, 1:-1])
     assert np.array_equal(colours, sums[1:-1, 1:-1] / 256)
 
@@ -242,7 +231,7 @@ def test_an_orbit_that_escapes_begins_anew() -> None:
 def test_smooth_is_one_two_one_with_lasting_borders(reach: int) -> None:
     source = np.random.Generator(np.random.PCG64(0)).random((9, 9))
     out = np.empty_like(source)
-    kernels.smooth(source, reach, out)
+    colouring.smooth(source, reach, out)
     expected = source
     for axis in (0, 1):
         padded = np.pad(expected, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], "edge")
@@ -257,7 +246,7 @@ def _estimate(fine: float, middle: float, coarse: float, tint: float = 0.5) -> t
     planes[1] = tint * planes[0]
     density, colour = np.empty((2, 1, 1))
     enough = np.array([[6.0, 1.5], [20.0, 5.0]])
-    kernels.estimate(planes, enough, density, colour)
+    colouring.estimate(planes, enough, density, colour)
     return float(density[0, 0]), float(colour[0, 0])
 
 
@@ -290,7 +279,7 @@ def test_levels_are_logarithms_up_to_the_percentile() -> None:
     density[:10] = 0
     density[-1, -1] = 900
     levels, counts = np.empty((60, 60), np.uint8), np.empty(256, np.int64)
-    kernels.fill_levels(density, 4.0, flame._logarithms(), levels, counts)
+    colouring.fill_levels(density, 4.0, flame._logarithms(), levels, counts)
     logs = np.log2(1 + np.floor(64 * density) / 16)
     top = np.quantile(logs[logs > 0], 0.995)
     assert np.abs(levels - np.minimum(256 * logs / top, 255)).max() < 3
@@ -300,41 +289,41 @@ def test_levels_are_logarithms_up_to_the_percentile() -> None:
 
 def test_levels_of_an_empty_picture_are_zero() -> None:
     levels, counts = np.empty((8, 8), np.uint8), np.empty(256, np.int64)
-    kernels.fill_levels(np.zeros((8, 8)), 4.0, flame._logarithms(), levels, counts)
+    colouring.fill_levels(np.zeros((8, 8)), 4.0, flame._logarithms(), levels, counts)
     assert levels.max() == 0
     addresses = np.empty((8, 8), np.uint8)
-    kernels.fill_addresses(np.zeros((8, 8)), levels, 2.5, addresses)
+    colouring.fill_addresses(np.zeros((8, 8)), levels, 2.5, addresses)
     assert addresses.min() == addresses.max()
 
 
 def test_addresses_stretch_the_middle_of_the_colours() -> None:
     colour = np.linspace(0.3, 0.8, 2500).reshape(50, 50)
     levels, addresses = np.full((50, 50), 9, np.uint8), np.empty((50, 50), np.uint8)
-    kernels.fill_addresses(colour, levels, 9.0, addresses)
+    colouring.fill_addresses(colour, levels, 9.0, addresses)
     low, high = np.quantile(colour, [0.04, 0.96])
     expected = 256 * (colour - low) / (high - low)
     assert np.abs(addresses - np.clip(expected, 0, 255)).max() < 4
-    kernels.fill_addresses(colour, levels, 1.5, addresses)
+    colouring.fill_addresses(colour, levels, 1.5, addresses)
     assert abs(int(addresses.max()) - int(addresses.min()) - 1.5 * 0.5 * 256) < 3
 
 
 def test_palette_is_a_cosine_in_each_channel() -> None:
     waves = np.array([[0.7, 0.1], [1.2, 0.4], [1.5, 0.9]])
     palette = np.empty((512, 3))
-    kernels.fill_palette(waves, 0.0, palette)
+    colouring.fill_palette(waves, 0.0, palette)
     turns = np.arange(512)[:, None] / 256 * waves[:, 0] + waves[:, 1]
     expected = 0.5 + 0.5 * np.cos(2 * np.pi * turns)
     assert np.allclose(palette, expected, rtol=0, atol=1e-12)
-    kernels.fill_palette(waves, 1.0, palette)
+    colouring.fill_palette(waves, 1.0, palette)
     assert np.allclose(palette, expected.mean(axis=1, keepdims=True), rtol=0, atol=1e-12)
 
 
 def test_curve_mixes_a_power_with_the_rank() -> None:
     counts = np.random.Generator(np.random.PCG64(0)).integers(0, 50, 256)
     curve = np.empty(256)
-    kernels.fill_curve(counts, 1.6, 0.0, curve)
+    colouring.fill_curve(counts, 1.6, 0.0, curve)
     assert np.allclose(curve, (np.arange(256) / 255) ** (1 / 1.6), rtol=0, atol=1e-12)
-    kernels.fill_curve(counts, 1.6, 1.0, curve)
+    colouring.fill_curve(counts, 1.6, 1.0, curve)
     ranks = (np.cumsum(counts[1:]) - counts[1:] / 2) / counts[1:].sum()
     assert np.allclose(curve[1:], ranks, rtol=0, atol=1e-12)
     assert curve[0] == 0
@@ -349,7 +338,7 @@ def test_shade_blends_the_flame_over_the_ground_and_averages_four_cells() -> Non
     inks = np.array([0.25, 0.3, 1.5, 0.5, 0.9])
     out = np.empty((1, 1, 3), np.uint8)
     curve, grid = np.linspace(0, 1, 256), np.array([[0.5]])
-    kernels.shade(levels, addresses, curve, inks, palettes, grid, out)
+    colouring.shade(levels, addresses, curve, inks, palettes, grid, out)
     ground = 0.7 * np.array([0.2, 0.4, 0.6])
     expected = 255 * (3 * ground + np.array([1, 0.5, 0])) / 4
     assert np.array_equal(out[0, 0], np.floor(expected + 0.5))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from pipeline.pictures import gabor, gabor_kernels
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.gabor import U8, render_gabor
 from pipeline.pictures.quality import TEXTURE_GATE, Cells
+from tests.elsewhere import without_avx
 
 # A change of these means that every mixing set and dataset made with them changes. They hold on any
 # x86-64 processor.
@@ -44,17 +42,7 @@ def test_golden_pictures(size: int) -> None:
 
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     script = "from tests.test_pictures_gabor import _golden; print(_golden(36), _golden(96))"
-    env = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
-    }
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [GOLDEN[36], GOLDEN[96]], done.stderr
+    assert without_avx(script, tmp_path) == [GOLDEN[36], GOLDEN[96]]
 
 
 def test_seeds_indices_and_attempts_give_different_pictures() -> None:

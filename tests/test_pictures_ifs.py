@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from pipeline.picture_sections import IfsPictures
 from pipeline.pictures import ifs, ifs_kernels, open_pictures
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.picture_set import PictureSet
+from tests.elsewhere import without_avx
 
 # A change of these means that every mixing set and dataset made with them changes: give the
 # generator a new `_VERSION` in the same commit. They hold on any x86-64 processor.
@@ -61,17 +60,7 @@ def test_golden_pictures(size: int) -> None:
 
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     script = "from tests.test_pictures_ifs import _golden; print(_golden(36), _golden(128))"
-    env = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
-    }
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [GOLDEN[36], GOLDEN[128]], done.stderr
+    assert without_avx(script, tmp_path) == [GOLDEN[36], GOLDEN[128]]
 
 
 def test_chunks_and_their_order_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

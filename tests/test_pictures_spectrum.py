@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from pipeline.pictures import spectrum
 from pipeline.pictures import spectrum_kernels as kernels
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.spectrum import render_spectrum
+from tests.elsewhere import without_avx
 
 # A change of this means that every mixing set and dataset made with it changes: say so in the
 # change log of the same commit. It holds on any x86-64 processor.
@@ -45,17 +43,7 @@ def test_golden_pictures() -> None:
 
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     script = "from tests.test_pictures_spectrum import _golden; print(_golden())"
-    env = {
-        **os.environ,
-        "NUMBA_CPU_NAME": "generic",
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
-    }
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [GOLDEN], done.stderr
+    assert without_avx(script, tmp_path) == [GOLDEN]
 
 
 def test_order_changes_nothing() -> None:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.pictures import flame_colours as colouring
 from pipeline.pictures import flame_kernels as kernels
 from pipeline.pictures.arithmetic import cos, sin
 from pipeline.pictures.draws import Draws
@@ -53,7 +54,7 @@ _VIEW_POINTS = 1024
 _MIN_INSIDE = 0.25  # caps the points spent on a view that catches few of them
 
 _THIN = 4.0  # 1/4 of a point per cell, at 13 points per pixel, counts as thin
-_ENOUGH = np.array([[6.0, 1.5], [20.0, 5.0]])  # see `flame_kernels.estimate`; set by eye
+_ENOUGH = np.array([[6.0, 1.5], [20.0, 5.0]])  # see `flame_colours.estimate`; set by eye
 _MOST_STRETCH = 2.5
 
 _SYMMETRIES = (1, 1, 1, 2, 3, 4, 5, 6)
@@ -69,7 +70,7 @@ class _View(NamedTuple):
 
 
 class _Colours(NamedTuple):
-    """How density and colour coordinate become red, green, blue; see `flame_kernels`."""
+    """How density and colour coordinate become red, green, blue; see `flame_colours`."""
 
     gamma: float
     equalised: float
@@ -129,13 +130,13 @@ def _paint(scene: _Scene, points_per_pixel: float, out: U8) -> float:
     kernels.splat(scene.system, places, state, num_steps, cells)
     density, colour = _estimate(cells)
     levels, addresses = np.empty((2, side, side), np.uint8)
-    counts = np.empty(kernels.LEVELS, np.int64)
+    counts = np.empty(colouring.LEVELS, np.int64)
     unit = _THIN * _POINTS_PER_PIXEL / points_per_pixel
-    kernels.fill_levels(density, unit, _logarithms(), levels, counts)
-    kernels.fill_addresses(colour, levels, _MOST_STRETCH, addresses)
-    curve = np.empty(kernels.LEVELS)
-    kernels.fill_curve(counts, colours.gamma, colours.equalised, curve)
-    kernels.shade(levels, addresses, curve, colours.inks, colours.palettes, grid, out)
+    colouring.fill_levels(density, unit, _logarithms(), levels, counts)
+    colouring.fill_addresses(colour, levels, _MOST_STRETCH, addresses)
+    curve = np.empty(colouring.LEVELS)
+    colouring.fill_curve(counts, colours.gamma, colours.equalised, curve)
+    colouring.shade(levels, addresses, curve, colours.inks, colours.palettes, grid, out)
     return int(counts[curve >= 0.25].sum()) / (side * side)
 
 
@@ -143,12 +144,12 @@ def _estimate(cells: U64) -> tuple[F64, F64]:
     """Return density and mean colour of each cell but the outermost, float64 [side, side]."""
     side = len(cells) - 2
     planes = np.empty((2, 4, side, side))
-    kernels.unpack(cells, planes[0, 0], planes[1, 0])
+    colouring.unpack(cells, planes[0, 0], planes[1, 0])
     for plane in planes:
         for level in range(3):
-            kernels.smooth(plane[level], 1 << level, plane[level + 1])
+            colouring.smooth(plane[level], 1 << level, plane[level + 1])
     density, colour = np.empty((2, side, side))
-    kernels.estimate(planes[:, 1:], _ENOUGH, density, colour)
+    colouring.estimate(planes[:, 1:], _ENOUGH, density, colour)
     return density, colour
 
 
@@ -257,8 +258,8 @@ def _share_inside(places: F64, points: F64) -> float:
 
 def _draw_colours(draws: Draws) -> _Colours:
     palettes = np.empty((2, 512, 3))
-    kernels.fill_palette(_draw_waves(draws, 0.8, 1.8), draws.uniform(0, 0.35), palettes[0])
-    kernels.fill_palette(_draw_waves(draws, 0.4, 1.2), draws.uniform(0, 0.35), palettes[1])
+    colouring.fill_palette(_draw_waves(draws, 0.8, 1.8), draws.uniform(0, 0.35), palettes[0])
+    colouring.fill_palette(_draw_waves(draws, 0.4, 1.2), draws.uniform(0, 0.35), palettes[1])
     dark = draws.uniform(0, 1) < 0.4
     ground = draws.uniform(0.08, 0.25) if dark else draws.uniform(0.2, 0.6)
     inks = [
