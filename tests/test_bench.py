@@ -17,7 +17,7 @@ from pipeline.recipe import load_recipe
 from tests.bench import stream
 from tests.bench.core import Pair, Row, Spread, alternate, compare, machine, ratio_of, table
 from tests.bench.peers import checksum, turn
-from tests.bench.roots import Repeated, build_root, photographs, write_input
+from tests.bench.roots import Repeated, build_root, photographs, tiled, write_input
 from tests.bench.served import SCRIPT, Served
 
 ROWS = [
@@ -127,6 +127,15 @@ def test_a_repeated_source_has_unique_ids_and_the_same_pictures():
     assert len(twice.labels) == len(set(twice.ids.to_pylist())) == 720
     assert np.array_equal(twice.read(365), source.read(5))
     assert twice.labels[365] == source.labels[5]
+
+
+def test_a_tiled_source_has_unique_ids_and_the_same_pictures():
+    source = open_inputs(load_recipe("digits", ["source.split=test"]), InlineExecutor()).source
+    twice = tiled(source, 361)
+    assert len(twice.labels) == len(set(twice.ids.to_pylist())) == 720
+    assert np.array_equal(twice.read(365), source.read(5))
+    assert np.array_equal(twice.labels, np.tile(source.labels, 2))
+    assert len(tiled(source, 360).labels) == 360
 
 
 def test_the_photographs_build_past_their_number(tmp_path):

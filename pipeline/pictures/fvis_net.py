@@ -145,7 +145,7 @@ def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no one class for a file it cannot read
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DreamshardsError(
             f"cannot read the checkpoint {path}: {reason[:160]}; expected a file of tensors alone, as "
             "torch.save(model.state_dict(), path) writes"

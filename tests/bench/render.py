@@ -16,9 +16,11 @@ from PIL import Image
 from pipeline.build import plan_shards
 from pipeline.render.base import render_bases
 from pipeline.render.pixmix import render_pixmix
-from pipeline.sampling import Inputs, draw_plan
+from pipeline.sampling import Inputs, draw_plan, samples_per_shard
+from pipeline.sources.source import ArraySource
 from pipeline.worker import ShardContext, build_shard
 from tests.bench.core import Pair, Row, Side, alternate, compare
+from tests.bench.roots import tiled
 from tests.reference import OPS, published_sample
 
 NUM_REFERENCE, NUM_OURS = 400, 8192
@@ -78,7 +80,9 @@ def measure(inputs: Inputs, rounds: int) -> list[Row]:
     """Return the rows of this section."""
     if inputs.recipe.augmentation.family != "pixmix":
         raise SystemExit("the render section compares PixMix; give a recipe of that family")
-    size = inputs.recipe.transform.size
+    size, source = inputs.recipe.transform.size, inputs.source
+    if isinstance(source, ArraySource):  # a shard of the size that a recipe gets by default
+        inputs = inputs._replace(source=tiled(source, samples_per_shard(inputs.recipe)))
     with tempfile.TemporaryDirectory(prefix="dreamshards-bench-") as folder:
         sides = {
             REFERENCE: reference(inputs),

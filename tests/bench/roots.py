@@ -46,6 +46,18 @@ class Repeated:
         return self._source.read_scaled(index % self._num, scale)
 
 
+def tiled(source: ArraySource, least: int) -> ArraySource:
+    """Return a source of at least `least` pictures, each as often as it takes."""
+    times = -(-least // len(source.labels))
+    names = [f"{name}-{turn}" for turn in range(times) for name in source.ids.to_pylist()]
+    return ArraySource.of(
+        class_names=source.class_names,
+        labels=np.tile(source.labels, times),
+        ids=pa.array(names, pa.string()),
+        pixels=np.tile(source.pixels, (times, 1, 1, 1)),
+    )
+
+
 def photographs() -> Inputs:
     """Return the published settings for 224 px JPEG on the two photographs inside scikit-learn."""
     from sklearn.datasets import load_sample_images
