@@ -18,7 +18,7 @@ from pipeline.finish import finish
 from pipeline.identity import differences, inputs_identity, recipe_hash, recipe_identity
 from pipeline.inputs import open_inputs
 from pipeline.progress import ShardProgress, human_bytes
-from pipeline.publish import claimed, fsync_folder
+from pipeline.publish import check_writable, claimed, fsync_folder
 from pipeline.recipe import Recipe
 from pipeline.render.jit import is_compiled
 from pipeline.reuse import build_shards, plan_jobs
@@ -124,11 +124,7 @@ def check_root(root: Path, recipe: Recipe) -> None:
             raise DreamshardsError(
                 f"{root} holds files that are not a build's; give --out a new or empty folder"
             )
-    nearest = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise DreamshardsError(f"{nearest} is a file; give --out a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise DreamshardsError(f"{nearest} is not writable; give --out another folder")
+    check_writable(root)
 
 
 def _refuse_other(root: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:

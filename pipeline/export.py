@@ -34,7 +34,7 @@ from pipeline.picture_sections import PicturesConfig
 from pipeline.pictures import open_pictures
 from pipeline.pictures.picture_set import PictureSet, group_of
 from pipeline.progress import PlainProgress
-from pipeline.publish import claimed, fsync_folder, publish, storage_error
+from pipeline.publish import check_writable, claimed, fsync_folder, publish, storage_error
 from pipeline.shards.codecs import CODECS, npy_header
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import FORMAT_VERSION, PARTIAL_NAME, RECIPE_NAME
@@ -76,11 +76,7 @@ def check_folder(out: Path, config: PicturesConfig, form: Format) -> None:
             raise DreamshardsError(
                 f"{out} holds files that are not a set's; give --out a new or empty folder"
             )
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise DreamshardsError(f"{nearest} is a file; give --out a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise DreamshardsError(f"{nearest} is not writable; give --out another folder")
+    check_writable(out)
 
 
 def export(out: Path, config: PicturesConfig, form: Format, executor: Executor) -> Export:

@@ -101,6 +101,19 @@ def publish_bytes(path: Path, content: bytes, scratch: Path | None = None) -> No
         file.write(content)
 
 
+def check_writable(out: Path) -> None:
+    """Refuse early, and without touching it, a folder that is there or is to be made but cannot be written.
+
+    Raises:
+        DreamshardsError: it, or the nearest folder above it, is a file or not writable.
+    """
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise DreamshardsError(f"{nearest} is a file; give --out a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise DreamshardsError(f"{nearest} is not writable; give --out another folder")
+
+
 @contextmanager
 def claimed(root: Path) -> Iterator[None]:
     """Make a folder and hold it against a second writer on this machine, however this one ends.

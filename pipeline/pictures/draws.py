@@ -57,6 +57,16 @@ class Draws:
         length = math.sqrt(square)
         return x / length, y / length
 
+    def linear_map(self, s: float, t: float) -> tuple[float, float, float, float]:
+        """Return (a, b, c, d) of rotation · diag(s, t) · rotation: (x, y) → (a·x + b·y, c·x + d·y)."""
+        (a, b), (c, d) = self.direction(), self.direction()
+        return (
+            a * s * c - b * t * d,
+            -a * s * d - b * t * c,
+            b * s * c + a * t * d,
+            -b * s * d + a * t * c,
+        )
+
     def normal(self) -> float:
         """Return a standard normal number, by Marsaglia's polar method with a logarithm of our own."""
         x, _, square = self._disc()

@@ -17,6 +17,7 @@ from pipeline.pictures.escape_kernels import (
     View,
     add_colour,
     orbit,
+    place_of,
     turn_of_level,
 )
 from pipeline.render.jit import kernel
@@ -151,8 +152,7 @@ def scan(formula: Formula, view: View, samples: F64) -> float:
     for row in range(side):
         for column in range(side):
             s, t = (2 * column + 1) / side - 1.0, (2 * row + 1) / side - 1.0
-            px = view.x + (s * view.across - t * view.turned)
-            py = view.y + (s * view.turned + t * view.across)
+            px, py = place_of(view, s, t)
             found = orbit(formula, px, py)
             cell = samples[row * side + column]
             cell[0], cell[1], cell[2], cell[3] = (

@@ -63,6 +63,14 @@ class View(NamedTuple):
     turned: float
 
 
+@kernel
+def place_of(view: View, s: float, t: float) -> tuple[float, float]:
+    """Return the point that (s, t) of [−1, 1]² shows."""
+    x: float = view.x + (s * view.across - t * view.turned)
+    y: float = view.y + (s * view.turned + t * view.across)
+    return x, y
+
+
 class Sample(NamedTuple):
     """What is known of one orbit.
 
@@ -282,8 +290,7 @@ def paint(
                 i = row * supersampling + part // supersampling
                 j = column * supersampling + part % supersampling
                 s, t = (j + 0.5) * step - 1.0, (i + 0.5) * step - 1.0
-                px = view.x + (s * view.across - t * view.turned)
-                py = view.y + (s * view.turned + t * view.across)
+                px, py = place_of(view, s, t)
                 sample = orbit(formula, px, py)
                 turn = turn_of_level(sample.level, tones) if sample.level >= 0.0 else 0.0
                 add_colour(sample, turn, view, style, total)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.pictures.arithmetic import log2
-from pipeline.pictures.escape_kernels import NEWTON, Formula, View, orbit, raised
+from pipeline.pictures.escape_kernels import NEWTON, Formula, View, orbit, place_of, raised
 from pipeline.pictures.splitmix import next_signed, next_unit
 from pipeline.render.jit import kernel
 
@@ -195,8 +195,7 @@ def interest(formula: Formula, view: View) -> float:
     for row in range(side):
         for column in range(side):
             s, t = (2 * column + 1) / side - 1.0, (2 * row + 1) / side - 1.0
-            px = view.x + (s * view.across - t * view.turned)
-            py = view.y + (s * view.turned + t * view.across)
+            px, py = place_of(view, s, t)
             sample = orbit(formula, px, py)
             bounded += int(sample.level < 0.0)
             levels[row, column] = log2(1.0 + max(sample.level, 0.0)) + sample.basin

@@ -181,13 +181,7 @@ def _draw_maps(draws: Draws) -> tuple[F64, U8]:
     for k in range(num_maps):
         s = draws.uniform(0.45, 1.05)
         t = s * draws.uniform(0.6, 1)
-        (a, b), (c, d) = draws.direction(), draws.direction()
-        maps[k, :4] = (
-            a * s * c - b * t * d,
-            -a * s * d - b * t * c,
-            b * s * c + a * t * d,
-            -b * s * d + a * t * c,
-        )
+        maps[k, :4] = draws.linear_map(s, t)
         maps[k, 4], maps[k, 5] = draws.uniform(-1, 1), draws.uniform(-1, 1)
         maps[k, 6] = draws.uniform(0.2, 1)
         other = draws.choice(kernels.SPHERICAL + 1)

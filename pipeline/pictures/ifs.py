@@ -166,13 +166,7 @@ def _draw_maps(draws: Draws) -> tuple[F64, list[float]]:
         areas.append(first * second)
         signs = draws.word()
         s, t = first * (1 - 2 * (signs & 1)), second * (1 - (signs & 2))
-        (a, b), (c, d) = draws.direction(), draws.direction()
-        maps[k, :4] = (
-            a * s * c - b * t * d,
-            -a * s * d - b * t * c,
-            b * s * c + a * t * d,
-            -b * s * d + a * t * c,
-        )
+        maps[k, :4] = draws.linear_map(s, t)
         maps[k, 4:] = draws.uniform(-1, 1), draws.uniform(-1, 1)
     return maps, areas
 

@@ -24,6 +24,15 @@ def _address(context: Any, builder: Any, signature: Any, arguments: Any, bits: i
     return builder.bitcast(element, ir.IntType(bits).as_pointer())
 
 
+def ask_for_line(builder: Any, pointer: Any) -> None:
+    """Generate a request for the cache line at a pointer to bytes, which will be read soon."""
+    flag, place = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [place, flag, flag, flag])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [place], kind)
+    read, level_2, data = flag(0), flag(2), flag(1)
+    builder.call(function, [pointer, read, level_2, data])
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def load_eight(typing_context: Any, flat: Any, index: Any) -> Any:
     """Return flat[index : index + 8], of uint8, as a uint64, the first in its lowest bits."""
@@ -61,12 +70,7 @@ def _fetch(typing_context: Any, flat: Any, index: Any) -> Any:
     """Ask for the cache line of flat[index]."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        flag, place = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [place, flag, flag, flag])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [place], kind)
-        read, level_2, data = flag(0), flag(2), flag(1)
-        address = _address(context, builder, signature, arguments, 8)
-        builder.call(function, [address, read, level_2, data])
+        ask_for_line(builder, _address(context, builder, signature, arguments, 8))
         return context.get_dummy_value()
 
     return types.void(flat, types.intp), generate

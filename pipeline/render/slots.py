@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,6 @@ class Slots(NamedTuple):
 
     def put(self, samples: U8) -> None:
         """Copy `samples`, uint8 [n, S, S, 3], to the first n slots."""
-        for i, sample in enumerate(samples):
-            start = self.first + i * self.stride
-            self.flat[start : start + sample.size] = sample.reshape(-1)
+        rows = samples.reshape(len(samples), math.prod(samples.shape[1:]))
+        places = self.flat[self.first :]
+        np.lib.stride_tricks.as_strided(places, rows.shape, (self.stride, 1))[:] = rows

@@ -12,6 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from pipeline.render.jit import kernel
+from pipeline.render.memory import ask_for_line
 
 OK, OUT_OF_RANGE, NOT_OPEN, WRONG_SIZE, WRONG_HEADER = range(5)
 """What became of a call: all copied, or what the first wrong position met."""
@@ -53,11 +54,7 @@ def _prefetch(typing_context: Any, pointer: Any) -> Any:
     """Ask for a cache line that will be read soon."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        flag, place = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [place, flag, flag, flag])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [place], kind)
-        read, level_2, data = flag(0), flag(2), flag(1)
-        builder.call(function, [arguments[0], read, level_2, data])
+        ask_for_line(builder, arguments[0])
         return context.get_dummy_value()
 
     return types.void(_BYTES), generate
