@@ -9,8 +9,9 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.identity import differences, inputs_identity
 from pipeline.pictures import open_pictures
-from pipeline.recipe import Recipe, override_recipe, parse_recipe
+from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import Inputs
+from pipeline.settings import override
 from pipeline.shards.dataset import Json
 from pipeline.sources import open_source
 
@@ -47,7 +48,7 @@ def reopen_inputs(
     Raises:
         DreamshardsError: they are missing, or not the ones the root was built from.
     """
-    content = override_recipe(dataset["recipe"], overrides)
+    content = override(dataset["recipe"], overrides)
     recipe = parse_recipe(content, f"recipe of {root}")
     try:
         inputs = open_inputs(recipe, executor)

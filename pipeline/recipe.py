@@ -1,24 +1,22 @@
 """Recipes: what to build, typed and checked as a whole before any work.
 
-Owns the YAML schema, its presets, `--set` overrides and the wording of every complaint about them.
+Owns the schema. `pipeline.settings` reads the YAML, `pipeline.complaints` words what is wrong with it.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Hashable, Sequence
-from importlib import resources
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from pipeline.complaints import TAGS, complaints, shown
+from pipeline import settings
+from pipeline.complaints import complaints
 from pipeline.errors import UsageError, nearest
 from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
 from pipeline.section import Section
+from pipeline.settings import is_yaml_file, load_settings, override
 
 # ── clean datasets ──
 
@@ -188,8 +186,7 @@ class Recipe(Section):
 
 def preset_names() -> list[str]:
     """Return the names of the recipes that ship inside the package."""
-    folder = resources.files("pipeline") / "presets"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return settings.preset_names("pipeline")
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -198,26 +195,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: names each wrong field, its value and what is allowed.
     """
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read recipe {path}: {error}") from error
-    elif name_or_path in preset_names():
-        preset = resources.files("pipeline") / "presets" / f"{name_or_path}.yaml"
-        text = preset.read_text(encoding="utf-8")
-    else:
-        raise UsageError(
-            f"unknown recipe {name_or_path!r}{nearest(name_or_path, preset_names())}; "
-            f"allowed: a .yaml file or a preset ({', '.join(preset_names())})"
-        )
-    content = _parse_yaml(text, f"recipe {name_or_path}")
-    if not isinstance(content, dict):
-        raise UsageError(
-            f"recipe {name_or_path}: got {shown(content)}; allowed: a mapping of fields"
-        )
-    return parse_recipe(override_recipe(content, overrides), f"recipe {name_or_path}")
+    content = load_settings("pipeline", "recipe", name_or_path, overrides)
+    return parse_recipe(content, f"recipe {name_or_path}")
 
 
 def load_pictures(
@@ -235,7 +214,7 @@ def load_pictures(
     """
     given = {field: value for field, value in (fields or {}).items() if value is not None}
     if name in PICTURE_KINDS:
-        content = override_recipe({"kind": name}, overrides) | given
+        content = override({"kind": name}, overrides) | given
         try:
             section = OnePart.model_validate({"part": content}).part
         except ValidationError as error:
@@ -248,9 +227,7 @@ def load_pictures(
         if section.size is None and section.kind != "npy":
             section = section.model_copy(update={"size": PICTURE_SIZE})
         return section
-    path = Path(name)
-    known = path.suffix in (".yaml", ".yml") or path.is_file() or name in preset_names()
-    if not known:
+    if not is_yaml_file(name) and name not in preset_names():
         names = [*PICTURE_KINDS, *preset_names()]
         raise UsageError(
             f"unknown recipe or kind {name!r}{nearest(name, names)}; allowed: a .yaml file, a preset "
@@ -277,66 +254,3 @@ def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
         lines = dict.fromkeys(complaints(error, content, Recipe))
         head = f"{where} is not valid; nothing was built"
         raise UsageError("\n".join([head, *(f"  {line}" for line in lines)])) from error
-
-
-# ── overrides ──
-
-
-def override_recipe(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `content` with `key=value` overrides applied; nothing is checked yet."""
-    changed = copy.deepcopy(content)
-    for override in overrides:
-        _apply_override(changed, override)
-    return changed
-
-
-def _apply_override(content: dict[str, Any], override: str) -> None:
-    """Set one dotted field. A new `kind` or `family` starts its section afresh."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {override!r}: allowed: key=value, such as augmentation.k=3")
-    *parents, last = key.split(".")
-    section = content
-    for depth, parent in enumerate(parents):
-        value = section.get(parent)
-        if value is None:
-            value = section[parent] = {}
-        if not isinstance(value, dict):
-            raise UsageError(
-                f"--set {override!r}: {'.'.join(parents[: depth + 1])} is not a section"
-            )
-        section = value
-    value = _parse_yaml(text, f"--set {override!r}")
-    if last in TAGS and section.get(last) not in (None, value):
-        section.clear()
-    section[last] = value
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice and reads 1e-3 as a number."""
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    loader.flatten_mapping(node)
-    mapping: dict[Hashable, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in mapping:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"field {key!r} is given twice", key_node.start_mark
-            )
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1} column {mark.column + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error)
-        raise UsageError(f"{where}{place}: {reason}") from error
