@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pipeline import __version__, cli_pictures
 from pipeline.errors import DreamshardsError, UsageError, nearest
+from training import cli as cli_training
 
 if TYPE_CHECKING:
     from pipeline.build import BuildReport
@@ -68,7 +69,7 @@ _SUBPARSERS: dict[str, _Parser] = {}
 def _parser() -> _Parser:
     parser = _Parser(
         prog="dreamshards",
-        description="Materialise PixMix-augmented training epochs into WebDataset shards.",
+        description="Materialise PixMix-augmented epochs into WebDataset shards, and train from them.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"dreamshards {__version__}")
@@ -114,6 +115,10 @@ def _parser() -> _Parser:
     )
     _SUBPARSERS[_ZOOM] = zoom
     cli_pictures.add_zoom_arguments(zoom)
+
+    train = command("train", "train a model from shards, or go on with a run that was stopped")
+    cli_training.add_arguments(train)
+    _add_set(train, "change a field of the configuration, such as optimizer.lr=0.05")
 
     verify = command("verify", "check every byte of a dataset")
     _add_root(verify)
@@ -337,6 +342,7 @@ _COMMANDS = {
     "estimate": _estimate,
     "pictures": _pictures,
     _ZOOM: cli_pictures.run_zoom,
+    "train": cli_training.run,
     "verify": _verify,
     "replay": _replay,
     "preview": _preview,

@@ -115,8 +115,10 @@ def check_writable(out: Path) -> None:
 
 
 @contextmanager
-def claimed(root: Path) -> Iterator[None]:
+def claimed(root: Path, work: str = "build") -> Iterator[None]:
     """Make a folder and hold it against a second writer on this machine, however this one ends.
+
+    `work` is what is done there, for the message.
 
     Raises:
         DreamshardsError: another process holds it, or it cannot be made.
@@ -130,7 +132,7 @@ def claimed(root: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DreamshardsError(
-            f"another build is at work in {root}; wait for it, or stop it and run this command again"
+            f"another {work} is at work in {root}; wait for it, or stop it and run this command again"
         ) from None
     else:
         yield

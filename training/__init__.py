@@ -1,1 +1,1 @@
-"""Training loops that read shards. Owns models and optimisation; makes no pictures."""
+"""Training from shards: models, one readable loop, checkpoints that go on exactly."""

@@ -1,0 +1,123 @@
+"""The batches of a run: epochs of a root in order, or rendered live, and those of the test root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from pipeline.errors import DreamshardsError, UsageError
+from pipeline.stream import KeyedBatch, LiveStream, ShardStream
+from training.config import DataConfig, TrainConfig
+from training.models import check_shape
+from training.world import World
+
+Stream = ShardStream | LiveStream
+
+
+def open_training(config: TrainConfig, world: World) -> Stream:
+    """Open what a run trains on; its batches are this rank's share of `batch_size` samples.
+
+    Raises:
+        UsageError: the ranks cannot share a batch out equally.
+        DreamshardsError: it is still being built or not there, or not of the model's shape.
+    """
+    data = config.data
+    options: dict[str, Any] = {
+        "batch_size": _share(config, world),
+        "rank": world.rank,
+        "world_size": world.size,
+        "return_keys": True,
+    }
+    stream: Stream
+    if data.live:
+        stream = LiveStream(data.train, overrides=data.inputs, **options)
+    else:
+        stream = ShardStream(
+            data.train,
+            cache_dir=data.cache_dir,
+            cache_bytes=data.cache_bytes,
+            pin_memory=_pins(world) and not _num_workers(data),
+            **options,
+        )
+    check_shape(config.model, stream.shape, data.train)
+    return stream
+
+
+def open_test(config: TrainConfig, world: World, training: Stream) -> ShardStream | None:
+    """Open the first epoch of the test root, if there is one.
+
+    Raises:
+        DreamshardsError: it is still being built or not there, or of other classes or another shape.
+    """
+    root = config.data.test
+    if root is None:
+        return None
+    stream = ShardStream(
+        root,
+        batch_size=_share(config, world),
+        rank=world.rank,
+        world_size=world.size,
+        pin_memory=_pins(world),
+    )
+    if stream.classes != training.classes:
+        raise DreamshardsError(
+            f"{root}: its classes are not those of {config.data.train}: "
+            f"{_difference(stream.classes, training.classes)}; test with a root of the same classes"
+        )
+    if stream.shape != training.shape:
+        raise DreamshardsError(
+            f"{root}: its samples have the shape {list(stream.shape)}, those of {config.data.train} "
+            f"{list(training.shape)}; test with a root of the same shape"
+        )
+    return stream
+
+
+def training_batches(config: TrainConfig, stream: Stream, world: World) -> Iterator[KeyedBatch]:
+    """Yield the rest of the stream's epoch, read here or by worker processes."""
+    num_workers = _num_workers(config.data)
+    if num_workers == 0:
+        return iter(stream)
+    loader = DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=_pins(world),
+        prefetch_factor=4,
+        generator=torch.Generator(),  # its draw would else shift those of dropout
+    )
+    return iter(loader)
+
+
+def _num_workers(data: DataConfig) -> int:
+    """Return the worker processes of one rank: by default none for shards, for live all its CPUs but one."""
+    if data.workers is not None:
+        return data.workers
+    if not data.live:
+        return 0
+    num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // num_ranks - 1)
+
+
+def _share(config: TrainConfig, world: World) -> int:
+    share, rest = divmod(config.batch_size, world.size)
+    if rest or share == 0:
+        raise UsageError(
+            f"batch_size = {config.batch_size:,} does not share out equally among {world.size} ranks; "
+            f"allowed: multiples of {world.size}"
+        )
+    return share
+
+
+def _pins(world: World) -> bool:
+    return world.device.type == "cuda"
+
+
+def _difference(found: list[str], wanted: list[str]) -> str:
+    if len(found) != len(wanted):
+        return f"{len(found):,}, not {len(wanted):,}"
+    label = next(i for i, pair in enumerate(zip(found, wanted, strict=True)) if pair[0] != pair[1])
+    return f"class {label} is {found[label]!r}, not {wanted[label]!r}"

@@ -1,0 +1,69 @@
+"""Networks for training and evaluation: wide ResNets of our own, all others from torchvision.
+
+A new kind is a section in `training.config`, a module here, and a branch in `build_model`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pipeline.errors import DreamshardsError
+from training.config import ModelConfig, WideResNetConfig
+from training.models.torchvision_models import make_model, takes_clips
+from training.models.weights import load_weights
+from training.models.wide_resnet import WideResNet
+
+__all__ = ["WideResNet", "build_model", "check_shape", "head_names"]
+
+
+def build_model(config: ModelConfig, num_classes: int) -> tuple[nn.Module, list[str]]:
+    """Return a network with its weights loaded, and the parts of its head that `weights` did not have.
+
+    With `feature_extract` only the head learns; batch norms still keep their running statistics, as in the
+    V-PixMix experiment.
+
+    Raises:
+        UsageError: no such model or weights.
+        DreamshardsError: the weights are of another network, or cannot be read or fetched.
+    """
+    model = _make(config, num_classes)
+    fresh = []
+    if config.weights is not None:
+        fresh = load_weights(model, config, head_names(config))
+    if config.feature_extract:
+        head = set(head_names(config))
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in head)
+    return model, fresh
+
+
+def head_names(config: ModelConfig) -> list[str]:
+    """Return the names of a network's parameters whose shapes follow the number of classes."""
+    with torch.device("meta"):
+        few, more = (_make(config, num).state_dict() for num in (2, 3))
+    return [name for name, value in few.items() if value.shape != more[name].shape]
+
+
+def check_shape(config: ModelConfig, shape: tuple[int, ...], where: str) -> None:
+    """Refuse samples that a network does not take; `shape` is [H, W, 3] or [T, H, W, 3].
+
+    Raises:
+        DreamshardsError: clips for a network of pictures, or the other way round.
+    """
+    clips = not isinstance(config, WideResNetConfig) and takes_clips(config.name)
+    if len(shape) == (4 if clips else 3):
+        return
+    name = "a wide ResNet" if isinstance(config, WideResNetConfig) else config.name
+    wanted = "clips [T, H, W, 3]" if clips else "pictures [H, W, 3]"
+    remedy = "such as resnet50" if clips else "such as r3d_18"
+    raise DreamshardsError(
+        f"{where}: its samples have the shape {list(shape)}, and {name} takes {wanted}; "
+        f"give another root, or another model, {remedy}"
+    )
+
+
+def _make(config: ModelConfig, num_classes: int) -> nn.Module:
+    if isinstance(config, WideResNetConfig):
+        return WideResNet(config.depth, config.width, num_classes, config.dropout)
+    return make_model(config.name, num_classes)
