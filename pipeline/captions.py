@@ -99,7 +99,10 @@ def _shown(value: Any) -> str:
 
 def describe_captions(dataset: Row) -> list[tuple[str, str]]:
     """Return what the captions of this dataset's samples mean, as (word, meaning)."""
-    size = dataset["sample"]["shape"][0]
+    size, transform = dataset["sample"]["shape"][0], dataset["recipe"]["transform"]
+    cut = "the clean picture"
+    if transform["kind"] == "center-crop":
+        cut = f"the clean picture with its shorter side resized to {transform['resize']} px"
     meanings = [
         (
             "key",
@@ -108,7 +111,7 @@ def describe_captions(dataset: Row) -> list[tuple[str, str]]:
         ),
         (
             "crop",
-            "the box cut out of the clean picture first: height × width, and its top left corner. "
+            f"the box cut out of {cut} first: height × width, and its top left corner. "
             "What lies beyond the picture is black. "
             f"A box of another size is resized to {size}×{size} px.",
         ),

@@ -14,6 +14,9 @@ from pipeline.sources.images import decoder_versions
 PLACES = {"path", "checkpoint", "download", "on_unreadable"}
 """Fields of sections that say where inputs lie or how to fetch them; their content is hashed instead."""
 
+_UNLESS_GIVEN = ("source.count",)
+"""Fields that an identity holds only where they are given: roots older than these keep their hash."""
+
 
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's fields that decide bytes, flat, with dotted names."""
@@ -45,7 +48,7 @@ def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Return a line for each field whose value differs; fields that `wanted` lacks are not compared."""
     return [
         f"{name}: the root has {stored.get(name)!r}, this recipe has {value!r}"
-        for name, value in wanted.items()
+        for name, value in {**dict.fromkeys(_UNLESS_GIVEN), **wanted}.items()
         if stored.get(name) != value
     ]
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from typing_extensions import Self
 
 from pipeline import settings
@@ -21,28 +27,43 @@ from pipeline.settings import is_yaml_file, load_settings, override
 # ── clean datasets ──
 
 
-class DigitsSource(Section):
+class _Source(Section):
+    """A clean dataset of which `count` pictures are taken, evenly spread over its order; all by default."""
+
+    @model_serializer(mode="wrap")
+    def _without_count(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a count that is not given, so that such recipes keep the hash they always had."""
+        content: dict[str, Any] = plain(self)
+        if content.get("count") is None:
+            content.pop("count", None)
+        return content
+
+
+class DigitsSource(_Source):
     """scikit-learn's handwritten digits as 32×32 RGB; needs no download."""
 
     kind: Literal["digits"]
     split: Literal["train", "test"] = "train"
+    count: int | None = Field(None, ge=1)
 
 
-class CifarSource(Section):
+class CifarSource(_Source):
     """CIFAR-10 or CIFAR-100 in the official Python layout below `path`."""
 
     kind: Literal["cifar10", "cifar100"]
     path: str = "data"
     split: Literal["train", "test"] = "train"
     download: bool = False
+    count: int | None = Field(None, ge=1)
 
 
-class ImageFolderSource(Section):
+class ImageFolderSource(_Source):
     """A folder with one sub-folder of pictures per class."""
 
     kind: Literal["image-folder"]
     path: str
     on_unreadable: Literal["stop", "skip"] = "stop"
+    count: int | None = Field(None, ge=1)
 
 
 SourceConfig = Annotated[
@@ -71,7 +92,15 @@ class RandomResizedCrop(Section):
     flip: float = Field(0.5, ge=0, le=1)
 
 
-TransformConfig = Annotated[PadCrop | RandomResizedCrop, Field(discriminator="kind")]
+class CenterCrop(Section):
+    """The shorter side resized to `resize`, then the central size×size part: torchvision's test transform."""
+
+    kind: Literal["center-crop"]
+    size: int = Field(224, ge=8, le=1024)
+    resize: int | None = Field(None, ge=8, le=2048)
+
+
+TransformConfig = Annotated[PadCrop | RandomResizedCrop | CenterCrop, Field(discriminator="kind")]
 
 # ── augmentation families ──
 
@@ -136,6 +165,7 @@ class Recipe(Section):
                 f"shards.quality does nothing for the lossless codec {codec!r}; remove it"
             )
         self._check_reuse()
+        self._check_resize()
         if self.augmentation.family == "clean":
             return self
         if self.mixing_set is None:
@@ -162,6 +192,17 @@ class Recipe(Section):
                 "held in memory and never decoded; remove it"
             )
 
+    def _check_resize(self) -> None:
+        transform = self.transform
+        if (
+            isinstance(transform, CenterCrop)
+            and (transform.resize or transform.size) < transform.size
+        ):
+            raise ValueError(
+                f"transform.resize = {transform.resize} is smaller than transform.size = "
+                f"{transform.size}, which is cut out of it; allowed: {transform.size} or more"
+            )
+
     def _codec(self) -> str:
         if self.shards.codec != "auto":
             return self.shards.codec
@@ -170,9 +211,9 @@ class Recipe(Section):
     def resolved(self) -> Recipe:
         """Fill in every value left to the recipe's own rules, so that nothing is implied.
 
-        Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures:
-        S + S//7 (36 for 32, 256 for 224), except those of an array, which stay as they are. The clean
-        family uses no mixing set, so none is kept.
+        Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures, and the
+        shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing pictures of an
+        array, which stay as they are. The clean family uses no mixing set, so none is kept.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in LOSSY_CODECS:
@@ -181,7 +222,11 @@ class Recipe(Section):
         pictures = self.mixing_set if self.augmentation.family != "clean" else None
         if pictures is not None and pictures.size is None and pictures.kind != "npy":
             pictures = pictures.model_copy(update={"size": size + size // 7})
-        return self.model_copy(update={"shards": shards, "mixing_set": pictures})
+        transform = self.transform
+        if isinstance(transform, CenterCrop) and transform.resize is None:
+            transform = transform.model_copy(update={"resize": size + size // 7})
+        parts = {"shards": shards, "mixing_set": pictures, "transform": transform}
+        return self.model_copy(update=parts)
 
 
 def preset_names() -> list[str]:

@@ -16,13 +16,13 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
 from pipeline.publish import publish
-from pipeline.render.base import render_bases
 from pipeline.sampling import (
     Inputs,
     draw_plan,
     plan_columns,
     plan_fields,
     plan_from_rows,
+    render_base,
     render_plan,
 )
 from pipeline.shards.codecs import CODECS
@@ -60,7 +60,7 @@ def render_rows(inputs: Inputs, rows: pa.Table) -> Rendered:
                 mixing[i] = inputs.pictures.picture(picture)[y : y + size, x : x + size]
     return Rendered(
         [inputs.source.read(index) for index in plan.sources.tolist()],
-        render_bases(plan.base, plan.sources, inputs.source, size),
+        render_base(inputs, plan),
         mixing,
         render_plan(inputs, plan),
     )

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.families import FAMILIES, FamilyPlan
 from pipeline.pictures.picture_set import PictureSet
-from pipeline.plan.base import BasePlan, draw_base
+from pipeline.plan.base import BasePlan, draw_base, resized_side
 from pipeline.plan.order import source_indices
 from pipeline.plan.reuse import reused_indices
 from pipeline.recipe import Recipe
@@ -123,9 +123,16 @@ def render_plan(inputs: Inputs, plan: Plan) -> U8:
     return samples
 
 
+def render_base(inputs: Inputs, plan: Plan) -> U8:
+    """Return the pictures after the base transform, before any augmentation, uint8 [n, S, S, 3]."""
+    transform = inputs.recipe.transform
+    side = resized_side(transform)
+    return render_bases(plan.base, plan.sources, inputs.source, transform.size, resize=side)
+
+
 def render_into(inputs: Inputs, plan: Plan, slots: Slots) -> None:
     """Render the planned samples into `slots`."""
-    bases = render_bases(plan.base, plan.sources, inputs.source, inputs.recipe.transform.size)
+    bases = render_base(inputs, plan)
     family = FAMILIES[inputs.recipe.augmentation.family]
     family.render(plan.augmentation, bases, inputs.pictures, slots)
 

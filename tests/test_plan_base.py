@@ -10,7 +10,7 @@ from scipy import stats
 
 from pipeline.errors import DreamshardsError
 from pipeline.plan.base import BasePlan, _exp, draw_base
-from pipeline.recipe import PadCrop, RandomResizedCrop
+from pipeline.recipe import CenterCrop, PadCrop, RandomResizedCrop
 
 NUM = 50_000
 
@@ -76,6 +76,24 @@ def test_a_picture_no_box_fits_gives_its_largest_central_one() -> None:
     assert set(plan.crop_w.tolist()) == {10}
     assert set(plan.crop_h.tolist()) == {13}  # 10 · 4/3
     assert set(plan.crop_y.tolist()) == {(1000 - 13) // 2}
+
+
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize("resize", [224, 255, 256])
+def test_a_central_crop_is_placed_as_torchvision_places_it(size: int, resize: int) -> None:
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    heights, widths = np.random.default_rng(1).integers(20, 1200, (2, 60)).astype(np.int32)
+    transform = CenterCrop(kind="center-crop", size=size, resize=resize)
+    plan = draw_base(transform, heights, widths, seed=0, epoch=0, start=0, stop=60)
+    assert not plan.flip.any()
+    assert set(plan.crop_h.tolist()) == set(plan.crop_w.tolist()) == {size}
+    for i, sides in enumerate(zip(heights.tolist(), widths.tolist(), strict=True)):
+        high, wide = functional.resize(torch.zeros((1, *sides)), [resize]).shape[1:]
+        # each element says its own place
+        places = torch.arange(high * wide).reshape(1, high, wide)
+        first = int(functional.center_crop(places, [size, size])[0, 0, 0])
+        assert (plan.crop_y[i], plan.crop_x[i]) == divmod(first, wide)
 
 
 def test_own_exponential_is_exact_to_the_last_digits() -> None:

@@ -12,11 +12,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from pipeline.executor import InlineExecutor
-from pipeline.plan.base import BasePlan
-from pipeline.recipe import ImageFolderSource
+from pipeline.plan.base import BasePlan, draw_base
+from pipeline.recipe import CenterCrop, DigitsSource, ImageFolderSource
 from pipeline.render.base import decoding_scales, render_bases
 from pipeline.sources import open_source
-from pipeline.sources.source import FileSource, Source
+from pipeline.sources.source import ArraySource, FileSource, Source
 
 
 def boxes(*rows: tuple[int, int, int, int, bool]) -> BasePlan:
@@ -123,6 +123,56 @@ def test_rows_that_share_picture_and_scale_share_one_decode(photos: FileSource):
 def test_a_box_that_leaves_its_picture_is_refused(photos: FileSource):
     with pytest.raises(ValueError, match="does not lie in a picture of 427×640"):
         render_bases(boxes((0, 600, 50, 50, False)), np.array([0]), photos, 32)
+
+
+def centre(source: Source, indices: Any, size: int, resize: int) -> np.ndarray:
+    transform = CenterCrop(kind="center-crop", size=size, resize=resize)
+    indices = np.array(indices)
+    sides = source.heights[indices], source.widths[indices]
+    plan = draw_base(transform, *sides, seed=0, epoch=0, start=0, stop=len(indices))
+    return render_bases(plan, indices, source, size, resize=resize)
+
+
+@pytest.mark.parametrize(("size", "resize"), [(224, 256), (64, 73), (224, 427), (320, 500)])
+def test_a_central_crop_is_torchvisions_to_the_last_bit(photos, size, resize):
+    transforms = pytest.importorskip("torchvision.transforms")
+    theirs = transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(size)])
+    found = centre(photos, [0, 1, 1, 2], size, resize)
+    for place, index in enumerate((0, 1, 1, 2)):
+        expected = theirs(Image.fromarray(photos.read(index)))
+        np.testing.assert_array_equal(found[place], np.asarray(expected))
+
+
+def test_a_central_crop_of_tall_and_tiny_pictures(tmp_path: Path):
+    transforms = pytest.importorskip("torchvision.transforms")
+    rng = np.random.default_rng(0)
+    (tmp_path / "a").mkdir()
+    for height, width in ((97, 31), (20, 20), (9, 300), (33, 32)):
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"a/{height}.png")
+    config = ImageFolderSource(kind="image-folder", path=str(tmp_path))
+    source = open_source(config, InlineExecutor())
+    theirs = transforms.Compose([transforms.Resize(37), transforms.CenterCrop(32)])
+    found = centre(source, range(4), 32, 37)
+    for index in range(4):
+        expected = theirs(Image.fromarray(source.read(index)))
+        np.testing.assert_array_equal(found[index], np.asarray(expected))
+
+
+def test_a_central_crop_as_large_as_the_picture_is_the_picture():
+    source = open_source(DigitsSource(kind="digits", count=9), InlineExecutor())
+    assert isinstance(source, ArraySource)
+    order = [3, 8, 0, 5]
+    np.testing.assert_array_equal(centre(source, order, 32, 32), source.pixels[order])
+    smaller = centre(source, order, 16, 32)
+    np.testing.assert_array_equal(smaller, source.pixels[order, 8:24, 8:24])
+
+
+def test_an_array_source_is_resized_first_too():
+    source = open_source(DigitsSource(kind="digits", count=3), InlineExecutor())
+    for i, found in enumerate(centre(source, range(3), 32, 36)):
+        larger = Image.fromarray(source.read(i)).resize((36, 36), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(found, np.asarray(larger)[2:34, 2:34])
 
 
 def test_no_rows_are_no_pictures(photos: FileSource):

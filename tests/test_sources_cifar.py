@@ -109,6 +109,21 @@ def test_cifar10_as_python_3_writes_it(tmp_path, protocol):
     assert test.fingerprint != source.fingerprint
 
 
+def test_a_count_takes_so_many_evenly_spread_over_the_files(tmp_path):
+    write_cifar10(tmp_path)
+    whole, some = opened(tmp_path), opened(tmp_path, count=6)
+    rows = [0, 3, 6, 10, 13, 16]  # of 20
+    assert some.ids.to_pylist() == [whole.ids[row].as_py() for row in rows]
+    np.testing.assert_array_equal(some.pixels, whole.pixels[rows])
+    assert some.labels.tolist() == whole.labels[rows].tolist()
+    assert some.class_names == whole.class_names
+    assert some.fingerprint != whole.fingerprint
+    with pytest.raises(
+        UsageError, match=r"split train, holds 20 pictures, 21 are asked for; lower"
+    ):
+        opened(tmp_path, count=21)
+
+
 def test_cifar10_as_python_2_wrote_it(tmp_path):
     folder = write_cifar10(tmp_path)
     expected = opened(tmp_path).fingerprint

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.errors import UsageError
 from pipeline.executor import InlineExecutor
 from pipeline.recipe import DigitsSource, SourceConfig
 from pipeline.sources import SOURCES, ArraySource, open_source
 from pipeline.sources.source import digest_of
 
 
-def digits(split: str) -> ArraySource:
-    config = DigitsSource.model_validate({"kind": "digits", "split": split})
+def digits(split: str, count: int | None = None) -> ArraySource:
+    config = DigitsSource.model_validate({"kind": "digits", "split": split, "count": count})
     source = open_source(config, InlineExecutor())
     assert isinstance(source, ArraySource)
     return source
@@ -34,6 +35,22 @@ def test_split_and_ids():
         assert source.heights.tolist() == source.widths.tolist() == [32] * len(source.labels)
         assert source.labels.dtype == source.heights.dtype == np.int32
         assert source.skipped == ()
+
+
+@pytest.mark.parametrize("count", [1, 7, 360])
+def test_a_count_takes_so_many_evenly_spread(count):
+    whole, some = digits("test"), digits("test", count)
+    rows = [place * 360 // count for place in range(count)]
+    assert some.ids.to_pylist() == [f"digit-{1437 + row:04d}" for row in rows]
+    np.testing.assert_array_equal(some.pixels, whole.pixels[rows])
+    np.testing.assert_array_equal(some.labels, whole.labels[rows])
+    assert some.class_names == whole.class_names
+    assert (some.fingerprint == whole.fingerprint) == (count == 360)
+
+
+def test_more_than_there_are_is_refused():
+    with pytest.raises(UsageError, match=r"test split of digits holds 360 pictures, 361 are asked"):
+        digits("test", 361)
 
 
 def test_every_kind_of_the_recipe_has_an_opener():

@@ -84,6 +84,43 @@ FILES = {
 IDS = ["cat/Z.png", "cat/y.jpg", "cat/z/deep/x.PNG", "dog/a.png", "dog/b.png"]
 
 
+# ── some of the pictures ──
+
+
+def some(root: Path, count: int, on_unreadable: str = "stop") -> FileSource:
+    content = {"kind": "image-folder", "path": str(root), "on_unreadable": on_unreadable}
+    config = ImageFolderSource.model_validate(content | {"count": count})
+    source = open_source(config, InlineExecutor())
+    assert isinstance(source, FileSource)
+    return source
+
+
+def test_a_count_takes_so_many_evenly_spread_and_decodes_no_other(tmp_path, decoded):
+    root = write(tmp_path, FILES)
+    source = some(root, 2)
+    assert source.ids.to_pylist() == decoded == [IDS[0], IDS[2]]  # ⌊i · 5 / 2⌋
+    assert source.labels.tolist() == [0, 0]
+    assert source.class_names == ("cat", "dog")  # one without a chosen picture keeps its number
+    assert source.read(1).tolist() == [[[3, 0, 255]] * 6] * 4
+    assert some(root, 5).fingerprint == opened(root).fingerprint != source.fingerprint
+
+
+def test_more_than_there_are_is_refused_with_their_number(tmp_path):
+    with pytest.raises(UsageError, match="holds 5 pictures, 6 are asked for; lower the count to 5"):
+        some(write(tmp_path, FILES), 6)
+
+
+def test_an_unreadable_one_among_the_chosen_stops_or_is_left_out(tmp_path):
+    root = write(tmp_path, FILES | {"cat/Z.png": b"no picture"})
+    with pytest.raises(DreamshardsError, match=r"1 of 3 pictures .* cannot be read"):
+        some(root, 3)
+    source = some(root, 3, "skip")
+    assert source.ids.to_pylist() == [IDS[1], IDS[3]]
+    assert [skipped.id for skipped in source.skipped] == ["cat/Z.png"]
+    with pytest.raises(DreamshardsError, match="without a readable picture: cat"):
+        some(root, 1, "skip")
+
+
 # ── listing ──
 
 

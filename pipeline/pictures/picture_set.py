@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.errors import DreamshardsError, UsageError
+from pipeline.errors import DreamshardsError
+from pipeline.sources import source
 from pipeline.sources.source import Skipped
 
 
@@ -122,11 +123,4 @@ def evenly(num_present: int, count: int | None, where: str) -> Sequence[int]:
     Raises:
         UsageError: there are fewer; `where` says of what.
     """
-    if count is None:
-        return range(num_present)
-    if num_present < count:
-        raise UsageError(
-            f"{where} holds {num_present:,} pictures, {count:,} are asked for; "
-            f"lower the count to {num_present}, or the weight of this part, or add pictures"
-        )
-    return [place * num_present // count for place in range(count)]
+    return source.evenly(num_present, count, where, "the weight of this part, or add pictures")

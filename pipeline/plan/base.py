@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.errors import DreamshardsError
 from pipeline.plan.rng import F64, Purpose, integers, uniform_rows
-from pipeline.recipe import PadCrop, RandomResizedCrop, TransformConfig
+from pipeline.recipe import CenterCrop, PadCrop, RandomResizedCrop, TransformConfig
 
 I32 = npt.NDArray[np.int32]
 
@@ -20,6 +20,8 @@ _NUM_TRIES = 10
 
 class BasePlan(NamedTuple):
     """A box in each source picture's own coordinates, taken before a mirror flip.
+
+    Where whole pictures are resized first (`resized_side`), boxes are in the coordinates of the result.
 
     Attributes:
         crop_y, crop_x: int32 [n], top-left corner; negative, or a box beyond the edge, means zero padding.
@@ -49,6 +51,8 @@ def draw_base(
     Raises:
         DreamshardsError: a picture too small for a padded crop.
     """
+    if isinstance(transform, CenterCrop):
+        return _center_crop(transform, heights, widths)
     tries = 0 if isinstance(transform, PadCrop) else _NUM_TRIES
     u = uniform_rows(seed, Purpose.BASE, epoch=epoch, start=start, stop=stop, width=3 + 2 * tries)
     flip = u[:, 0] < transform.flip
@@ -98,6 +102,23 @@ def _random_resized_crop(
     crop_y = np.where(fitted, integers(u[:, 0], room_y + 1), room_y // 2)
     crop_x = np.where(fitted, integers(u[:, 1], room_x + 1), room_x // 2)
     return BasePlan(crop_y, crop_x, crop_h, crop_w, flip)
+
+
+def resized_side(transform: TransformConfig) -> int | None:
+    """Return the side that the shorter one of whole pictures is resized to before boxes are cut, or None."""
+    return transform.resize if isinstance(transform, CenterCrop) else None
+
+
+def _center_crop(transform: CenterCrop, heights: I32, widths: I32) -> BasePlan:
+    """Return central boxes of the resized pictures, where torchvision's Resize and CenterCrop put them."""
+    assert transform.resize is not None, "a resolved recipe has a side to resize to"
+    short, long = np.minimum(heights, widths), np.maximum(heights, widths)
+    longer = (transform.resize * long.astype(np.int64) / short).astype(np.int64)
+    room_y = np.where(heights <= widths, transform.resize, longer) - transform.size
+    room_x = np.where(heights <= widths, longer, transform.resize) - transform.size
+    side = np.full(len(heights), transform.size, np.int32)
+    crop_y, crop_x = (np.rint(room / 2).astype(np.int32) for room in (room_y, room_x))
+    return BasePlan(crop_y, crop_x, side, side, np.zeros(len(heights), np.bool_))
 
 
 def _exp(x: F64) -> F64:

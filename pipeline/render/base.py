@@ -9,7 +9,7 @@ from pipeline.plan.base import BasePlan
 from pipeline.render.jit import kernel, read_only
 from pipeline.render.memory import fetch_ahead
 from pipeline.render.resize import resize_box
-from pipeline.sources.images import FULL_SIZE, SCALES
+from pipeline.sources.images import FULL_SIZE, SCALES, resize_shorter_side
 from pipeline.sources.source import ArraySource, Source
 
 U8 = npt.NDArray[np.uint8]
@@ -55,19 +55,24 @@ def _crop_batch(pictures: U8, indices: I64, tops: I32, lefts: I32, flips: Bool, 
                     box[np.uint64(begin + j)] = source[np.uint64(start + j)]
 
 
-def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
+def render_bases(
+    plan: BasePlan, indices: I64, source: Source, size: int, *, resize: int | None = None
+) -> U8:
     """Return the n pictures after the base transform, uint8 [n, size, size, 3].
 
     Boxes of another size are resized with Pillow's antialiased bilinear filter, as torchvision does. Of a
     plain JPEG no more is decoded than that takes (`decoding_scales`). Rows that follow each other and share
-    source and scale share one decode.
+    source and scale share one decode. With `resize`, the shorter side of whole pictures is first resized to
+    it by the same filter, from a full decode.
 
     Raises:
         ValueError: a box that is to be resized leaves its picture.
+        UnreadableImage: a picture so narrow that it cannot be resized as a whole.
     """
     out = np.empty((len(indices), size, size, 3), np.uint8)
     resized = (plan.crop_h != size) | (plan.crop_w != size)
-    if isinstance(source, ArraySource) and not resized.any():
+    as_they_are = resize is None or _all_have_side(source, indices, resize)
+    if isinstance(source, ArraySource) and not resized.any() and as_they_are:
         boxes = source.pixels, indices, plan.crop_y, plan.crop_x, plan.flip
         arguments = [*map(read_only, boxes), out]
         _crop_batch(*arguments)
@@ -78,6 +83,8 @@ def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
     for i, read in enumerate(wanted):
         if read != before:
             before, (pixels, scale) = read, source.read_scaled(*read)
+            if resize is not None:
+                pixels = resize_shorter_side(pixels, resize, source.ids[read[0]].as_py())
         if resized[i]:
             resize_box(pixels, _scaled_box(plan, i, scale), bool(plan.flip[i]), out[i])
         else:
@@ -86,6 +93,12 @@ def render_bases(plan: BasePlan, indices: I64, source: Source, size: int) -> U8:
             arguments = [*map(read_only, boxes), out[row]]
             _crop_batch(*arguments)
     return out
+
+
+def _all_have_side(source: Source, indices: I64, side: int) -> bool:
+    """Tell whether `side` is the shorter one of all these pictures."""
+    shorter = np.minimum(source.heights[indices], source.widths[indices])
+    return bool((shorter == side).all())
 
 
 def decoding_scales(plan: BasePlan, size: int) -> I64:

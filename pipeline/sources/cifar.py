@@ -15,7 +15,7 @@ from pipeline.executor import Executor
 from pipeline.recipe import CifarSource
 from pipeline.sources.cifar_pickle import PickledArray, load_pickle
 from pipeline.sources.download import fetch_archive
-from pipeline.sources.source import ArraySource
+from pipeline.sources.source import ArraySource, evenly
 
 SIZE = 32
 ROW_BYTES = 3 * SIZE * SIZE
@@ -59,13 +59,13 @@ LAYOUTS = {
 
 
 def open_cifar(config: CifarSource, executor: Executor) -> ArraySource:
-    """Read one split; ids are the file names that CIFAR records for its pictures.
+    """Read one split, or `config.count` of its pictures, evenly spread; ids are CIFAR's own file names.
 
     Subsets are accepted: any number of rows from one up, any number of classes that the meta file
     names. A file name met again gets `#2`, `#3` … in row order, the first number not yet taken.
 
     Raises:
-        UsageError: the files are not there.
+        UsageError: the files are not there, or hold fewer pictures than asked for.
         DreamshardsError: a file is damaged, hostile or inconsistent, or the download failed.
     """
     layout = LAYOUTS[config.kind]
@@ -79,11 +79,14 @@ def open_cifar(config: CifarSource, executor: Executor) -> ArraySource:
             f"{folder}: no pictures in {', '.join(names)}; at least one is needed"
         )
     planes = np.concatenate([batch.data for batch in batches]).reshape(-1, 3, SIZE, SIZE)
-    ids = _unique(name for batch in batches for name in batch.filenames)
+    ids = pa.array(_unique(name for batch in batches for name in batch.filenames), pa.string())
+    if config.count is not None:
+        places = evenly(len(labels), config.count, f"source.path: {folder}, split {config.split},")
+        labels, planes, ids = labels[places], planes[places], ids.take(pa.array(places))
     return ArraySource.of(
         class_names=class_names,
         labels=labels,
-        ids=pa.array(ids, pa.string()),
+        ids=ids,
         pixels=np.ascontiguousarray(planes.transpose(0, 2, 3, 1)),  # N C H W -> N H W C
     )
 

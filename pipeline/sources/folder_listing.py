@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,17 @@ class Listing(NamedTuple):
     ctime_ns: npt.NDArray[np.int64]
     broken: tuple[Skipped, ...]
     strays: tuple[Skipped, ...]
+
+    def take(self, places: Sequence[int]) -> Listing:
+        """Return the listing of some of the N files; what is broken or stray stays."""
+        rows = np.array(places, np.int64)
+        return self._replace(
+            labels=self.labels[rows],
+            ids=self.ids.take(pa.array(rows)),
+            size_bytes=self.size_bytes[rows],
+            mtime_ns=self.mtime_ns[rows],
+            ctime_ns=self.ctime_ns[rows],
+        )
 
 
 def list_folder(root: Path) -> Listing:

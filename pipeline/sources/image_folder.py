@@ -14,7 +14,7 @@ from pipeline.recipe import ImageFolderSource
 from pipeline.sources.folder_listing import Listing, list_folder
 from pipeline.sources.images import IMAGE_SUFFIXES
 from pipeline.sources.scan import Scan, scan_folder
-from pipeline.sources.source import FileSource, Skipped
+from pipeline.sources.source import FileSource, Skipped, evenly
 
 
 def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSource:
@@ -25,8 +25,11 @@ def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSour
     ignored. A picture that does not decode and a file of any other kind stop the build, or are left
     out and recorded under `on_unreadable: skip`. A class without a picture always stops it.
 
+    With `config.count`, so many of the files are taken, evenly spread over the list of them by class and
+    id; only these are decoded, and a class may get none. Unreadable ones are not replaced.
+
     Raises:
-        UsageError: the folder is not laid out like this.
+        UsageError: the folder is not laid out like this, or holds fewer pictures than asked for.
         DreamshardsError: pictures that cannot be read, all of them with reasons.
     """
     root = Path(config.path).expanduser().absolute()
@@ -40,6 +43,9 @@ def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSour
             f"source.path: class folders below {root} without a picture: {', '.join(empty)}; add "
             f"pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) or remove the folders"
         )
+    if config.count is not None:
+        places = evenly(len(listing.ids), config.count, f"source.path: {root}")
+        listing = listing.take(places)
     scan = scan_folder(root, listing, executor)
     unreadable = sorted([*listing.broken, *_unreadable(listing, scan)])
     if unreadable and not skip:
@@ -50,7 +56,8 @@ def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSour
 
 def _readable(root: Path, listing: Listing, scan: Scan, skipped: tuple[Skipped, ...]) -> FileSource:
     keep = scan.reasons.is_null().to_numpy(zero_copy_only=False)
-    empty = _classes_without(listing, keep)
+    unchosen = _classes_without(listing, np.ones(len(keep), bool))
+    empty = [name for name in _classes_without(listing, keep) if name not in unchosen]
     if empty:
         reasons = [line for line in skipped if line.id.split("/")[0] in empty]
         raise DreamshardsError(

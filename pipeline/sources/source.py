@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.errors import DreamshardsError
+from pipeline.errors import DreamshardsError, UsageError
 from pipeline.sources.images import FULL_SIZE, Scaled, decode_scaled
 
 
@@ -206,6 +206,26 @@ class FileSource:
                 "a new root"
             )
         return decode_scaled(data, name, scale)
+
+
+def evenly(
+    num_present: int, count: int | None, where: str, advice: str = "add pictures"
+) -> Sequence[int]:
+    """Return the places of `count` of `num_present` pictures, evenly spread; of all for None.
+
+    The i-th is ⌊i · num_present / count⌋.
+
+    Raises:
+        UsageError: there are fewer; `where` says of what, `advice` what may be done but asking for less.
+    """
+    if count is None:
+        return range(num_present)
+    if num_present < count:
+        raise UsageError(
+            f"{where} holds {num_present:,} pictures, {count:,} are asked for; "
+            f"lower the count to {num_present}, or {advice}"
+        )
+    return [place * num_present // count for place in range(count)]
 
 
 def digest_of(tag: str, *parts: Sequence[str] | pa.StringArray | npt.NDArray[np.generic]) -> str:
