@@ -81,7 +81,7 @@ def _print(report: Report, config: TrainConfig, out: Path) -> int:
     row = progress.history[-1]
     print(f"{out}: complete; {plural(config.epochs, 'epoch')}, {plural(progress.step, 'step')}")
     test = ""
-    if row["test_error"] is not None:
+    if progress.best_error is not None:
         test = (
             f"; test error {100 * row['test_error']:.2f}%, "
             f"lowest {100 * progress.best_error:.2f}% in epoch {progress.best_epoch}"

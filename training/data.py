@@ -81,7 +81,7 @@ def training_batches(config: TrainConfig, stream: Stream, world: World) -> Itera
     num_workers = _num_workers(config.data)
     if num_workers == 0:
         return iter(stream)
-    loader = DataLoader(
+    loader: DataLoader[KeyedBatch] = DataLoader(
         stream,
         batch_size=None,
         num_workers=num_workers,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from pipeline.errors import DreamshardsError
@@ -121,9 +121,9 @@ def _train_step(run: Run, batch: KeyedBatch, lr: float, losses: Losses) -> None:
     with run.world.autocast():
         logits = run.model(images)
     smoothing = run.config.label_smoothing
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
-    scaler.scale(loss).backward()
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     if run.config.optimizer.clip_grad_norm is not None:
         scaler.unscale_(optimizer)
         clip_grad_norm_(net.parameters(), run.config.optimizer.clip_grad_norm)
@@ -176,7 +176,7 @@ def _test(run: Run) -> Meter | None:
         labels = labels.to(run.world.device, non_blocking=True)
         with run.world.autocast():
             logits = run.learner.net(run.normalize(images))
-        sums[0] += F.cross_entropy(logits.float(), labels, reduction="sum")
+        sums[0] += functional.cross_entropy(logits.float(), labels, reduction="sum")
         sums[1] += count_wrong(logits, labels)
         meter.samples += len(labels)
     meter.loss, meter.wrong = sums.tolist()

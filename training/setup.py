@@ -99,7 +99,7 @@ def open_run(config: TrainConfig, out: Path, world: World, stop: StopRequest) ->
     if config.hardware.channels_last:
         clips = len(stream.shape) == 4
         layout = torch.channels_last_3d if clips else torch.channels_last
-        net.to(memory_format=layout)  # type: ignore[call-overload]
+        net.to(memory_format=layout)
     scaler = torch.amp.GradScaler(enabled=world.precision is torch.float16)
     learner = Learner(net, make_optimizer(config, net), scaler)
     torch.manual_seed(_seed_of(config.seed, world.rank))  # and drops out others
@@ -111,6 +111,8 @@ def open_run(config: TrainConfig, out: Path, world: World, stop: StopRequest) ->
     elif world.is_first:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         publish_bytes(out / CONFIG_NAME, text.encode())
+    if isinstance(stream, ShardStream):
+        next(iter(stream), None)  # its kernels are compiled or loaded now, not while time is taken
     model: nn.Module = net
     if world.size > 1:
         model = DistributedDataParallel(net, gradient_as_bucket_view=True)

@@ -10,9 +10,17 @@ from torchvision import models
 
 from pipeline.errors import DreamshardsError, UsageError, nearest
 
-_NO_CLASSIFIERS = ("torchvision.models.detection", "torchvision.models.segmentation")
-_NO_CLASSIFIERS += ("torchvision.models.optical_flow", "torchvision.models.quantization")
-_NO_CLASSIFIERS += ("torchvision.models.googlenet", "torchvision.models.inception")
+_NO_CLASSIFIERS = tuple(
+    f"torchvision.models.{kind}"
+    for kind in (
+        "detection",
+        "segmentation",
+        "optical_flow",
+        "quantization",
+        "googlenet",
+        "inception",
+    )
+)
 """Kinds that do not turn a batch into logits; the last two return auxiliary ones beside them."""
 
 
@@ -77,4 +85,5 @@ def _builder(name: str) -> Callable[..., nn.Module]:
             f"model.name = {name!r}: no classifier of torchvision{nearest(name, names)}; "
             "allowed: resnet50, r3d_18, or another name of torchvision.models.list_models()"
         )
-    return models.get_model_builder(name)
+    builder: Callable[..., nn.Module] = models.get_model_builder(name)
+    return builder

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import nn
-import torch.nn.functional as F
+from torch.nn import functional
 
 
 class WideResNet(nn.Module):
@@ -45,7 +45,7 @@ class WideResNet(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the logits of a batch."""
-        features = F.relu(self.norm(self.groups(self.stem(pictures))))
+        features = functional.relu(self.norm(self.groups(self.stem(pictures))))
         logits: torch.Tensor = self.head(features.mean((2, 3)))
         return logits
 
@@ -65,10 +65,10 @@ class _Block(nn.Module):
         self.shortcut = None if same else nn.Conv2d(channels, wider, 1, stride, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        active = F.relu(self.norm1(x))
-        hidden = F.relu(self.norm2(self.conv1(active)))
+        active = functional.relu(self.norm1(x))
+        hidden = functional.relu(self.norm2(self.conv1(active)))
         if self.dropout > 0:
-            hidden = F.dropout(hidden, self.dropout, self.training)
+            hidden = functional.dropout(hidden, self.dropout, self.training)
         residual: torch.Tensor = self.conv2(hidden)
         return residual + (x if self.shortcut is None else self.shortcut(active))
 
