@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.utils.data import get_worker_info
 
 from pipeline.errors import DreamshardsError, UsageError, nearest
@@ -138,8 +137,7 @@ def render_batch(
     """
     plan = draw_plan(inputs, epoch, start, stop)
     size = inputs.recipe.transform.size
-    batch = empty_batch(stop - start, (size, size, 3), pin_memory)
-    _fill_labels(inputs, plan, batch.labels)
+    batch = _labelled(empty_batch(stop - start, (size, size, 3), pin_memory), inputs, plan)
     out, step = batch.images.numpy(), chunk_rows(inputs.recipe)
     for first in range(0, len(out), step):
         last = first + step
@@ -147,9 +145,10 @@ def render_batch(
     return batch
 
 
-def _fill_labels(inputs: Inputs, plan: Plan, labels: torch.Tensor) -> None:
-    """Write the labels of a plan; the one place where they come from a plan and not from a manifest."""
-    labels.numpy()[:] = inputs.source.labels[plan.sources]
+def _labelled(batch: Batch, inputs: Inputs, plan: Plan) -> Batch:
+    """Return a batch with the labels of a plan, which readers of shards have from manifests."""
+    batch.labels.numpy()[:] = inputs.source.labels[plan.sources]
+    return batch
 
 
 def _fill_images(inputs: Inputs, plan: Plan, out: U8) -> None:
