@@ -13,6 +13,7 @@ from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import Inputs
 from pipeline.settings import override
 from pipeline.shards.dataset import Json
+from pipeline.shards.store import Store
 from pipeline.sources import open_source
 
 _ELSEWHERE = "say where the right ones lie: --set source.path=… or --set mixing_set.path=…"
@@ -41,7 +42,7 @@ def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
 
 
 def reopen_inputs(
-    root: Path, dataset: Json, overrides: Sequence[str], executor: Executor
+    root: Path | Store, dataset: Json, overrides: Sequence[str], executor: Executor
 ) -> Inputs:
     """Open the inputs of a finished root; `overrides` say where they lie now.
 

@@ -17,6 +17,10 @@ from pipeline.render.jit import kernel
 F64 = npt.NDArray[np.float64]
 
 
+_WORDS = 4
+"""Words that Philox 4×64 makes of one counter."""
+
+
 class Purpose(enum.IntEnum):
     """What a stream decides; a number once used is never given another meaning."""
 
@@ -27,14 +31,16 @@ class Purpose(enum.IntEnum):
 
 
 def words(
-    seed: int, purpose: Purpose, *, epoch: int, block: int, count: int
+    seed: int, purpose: Purpose, *, epoch: int, block: int, count: int, skip: int = 0
 ) -> npt.NDArray[np.uint64]:
-    """Return the first `count` words of a stream, uint64."""
+    """Return `count` words of a stream from word `skip` on, uint64; what is skipped costs nothing."""
+    places, rest = divmod(skip, _WORDS)
     generator = np.random.Philox(
-        key=np.array([seed, purpose], np.uint64), counter=np.array([0, 0, block, epoch], np.uint64)
+        key=np.array([seed, purpose], np.uint64),
+        counter=np.array([places, 0, block, epoch], np.uint64),
     )
-    raw: npt.NDArray[np.uint64] = generator.random_raw(count)
-    return raw
+    raw: npt.NDArray[np.uint64] = generator.random_raw(rest + count)
+    return raw[rest:]
 
 
 @kernel
@@ -65,8 +71,8 @@ def uniform_rows(
     columns = np.empty((width, stop - start))
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         first, last = block * BLOCK, min((block + 1) * BLOCK, stop)
-        raw = words(seed, purpose, epoch=epoch, block=block, count=(last - first) * width)
         wanted = max(start, first)
-        rows = raw.reshape(-1, width)[wanted - first :]
-        _fill_columns(rows, columns[:, wanted - start : last - start])
+        count, skip = (last - wanted) * width, (wanted - first) * width
+        raw = words(seed, purpose, epoch=epoch, block=block, count=count, skip=skip)
+        _fill_columns(raw.reshape(-1, width), columns[:, wanted - start : last - start])
     return columns.T

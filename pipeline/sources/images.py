@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -132,9 +134,7 @@ def decode_scaled(data: bytes, name: str, scale: int) -> Scaled:
     """
     assert scale in SCALES
     try:
-        # Pillow warns of damaged metadata, which changes nothing here.
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")
+        with _unwarned():
             return _decode(data, name, scale)
     except (UnreadableImage, MemoryError):  # a full memory says nothing about the file
         raise
@@ -188,6 +188,21 @@ def _decode(data: bytes, name: str, scale: int) -> Scaled:
     if upright is not None:
         pixels = np.ascontiguousarray(upright(pixels))
     return Scaled(pixels, FULL_SIZE)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Silence Pillow where it warns of damaged metadata, which changes nothing here.
+
+    In the main thread alone: filters are the whole process's, and of two threads that set them and put back
+    what they found, the last may put back the other's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
 
 
 def _decode_jpeg(image: Image.Image, data: bytes, scale: int) -> Scaled | None:

@@ -1,7 +1,8 @@
 """Reading a root into training: the one part of `pipeline` that needs torch.
 
 `ShardDataset` is a map-style dataset of a local root; `ShardStream` reads whole batches straight through,
-from a folder or an object store, resumable; `Normalize` turns uint8 batches into floats on the device.
+from a folder or an object store, resumable; `LiveStream` renders the same batches from a recipe, as they are
+asked for; `Normalize` turns uint8 batches into floats on the device.
 """
 
 try:
@@ -12,6 +13,7 @@ except ImportError as error:
     ) from error
 
 from pipeline.stream.dataset import ShardDataset
+from pipeline.stream.live import LiveStream
 from pipeline.stream.normalize import CIFAR, IMAGENET, KINETICS, Normalize
 from pipeline.stream.samples import Batch, KeyedBatch, KeyedSample, Sample
 from pipeline.stream.stream import ShardStream
@@ -23,6 +25,7 @@ __all__ = [
     "Batch",
     "KeyedBatch",
     "KeyedSample",
+    "LiveStream",
     "Normalize",
     "Sample",
     "ShardDataset",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
@@ -85,6 +86,38 @@ def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
             f"rank = {rank}, world_size = {world_size}; allowed: ranks from 0 to world_size - 1"
         )
     return rank, world_size
+
+
+def check_pin_memory() -> None:
+    """Refuse to lock pages where none can be: in a DataLoader worker, or without a GPU.
+
+    Raises:
+        DreamshardsError: it is such a place.
+    """
+    if get_worker_info() is not None:
+        raise DreamshardsError(
+            "pin_memory: a DataLoader worker cannot make page-locked batches, for they would be copied on "
+            "their way out of it; give pin_memory=True to the DataLoader, not to the stream"
+        )
+    if not torch.cuda.is_available():
+        raise DreamshardsError(
+            "pin_memory: torch finds no CUDA device here, and only those read page-locked memory; "
+            "leave pin_memory out"
+        )
+
+
+def check_live_state(name: str, digest: str, state: dict[str, Any]) -> None:
+    """Refuse the state of a stream of another recipe or of other inputs.
+
+    Raises:
+        DreamshardsError: it is one, or no state at all.
+    """
+    found = state.get("root")
+    if found != digest:
+        raise DreamshardsError(
+            f"recipe {name}: the state is of another recipe, or of other inputs: hash {found}, this one's "
+            f"is {digest}; load it with the recipe and the inputs that it was saved with"
+        )
 
 
 def cache_options(

@@ -118,7 +118,9 @@ class ShardDataset(Dataset[Any]):
         wanted: I64 = np.array(positions, np.int64)
         reader = self._current()
         batch = reader.read(wanted)
-        keyed = with_keys(batch, reader.index, wanted.tolist()) if self._return_keys else batch
+        keyed = (
+            with_keys(batch, reader.index.epoch, wanted.tolist()) if self._return_keys else batch
+        )
         samples = SampleList(keyed)
         if self.transform is None:
             return samples

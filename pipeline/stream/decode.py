@@ -43,7 +43,7 @@ def decode_payloads(
     Raises:
         DreamshardsError: a payload is not a picture of this shape, or with `check_crc`, altered.
     """
-    decode = _jpeg_into if index.codec == "jpg" else _pillow_into
+    decode = decoder_of(index.codec)
     for row, position in enumerate(positions):
         payload = payload_of(position)
         if check_crc:
@@ -53,6 +53,14 @@ def decode_payloads(
         except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
             reason = f"is not a readable {index.codec} of {index.shape}: {error}"
             raise sample_error(store, index, position, reason) from error
+
+
+def decoder_of(codec: str) -> Callable[[Payload, U8], None]:
+    """Return what decodes one payload of a codec other than npy into uint8 [H, W, 3].
+
+    It raises ValueError or what Pillow raises where the payload is no picture of this shape.
+    """
+    return _jpeg_into if codec == "jpg" else _pillow_into
 
 
 def compare_crc(store: Store, index: EpochIndex, position: int, payload: Payload) -> None:

@@ -31,17 +31,25 @@ class LocalReader:
     """
 
     def __init__(
-        self, store: LocalStore, index: EpochIndex, *, check_crc: bool, num_threads: int | None
+        self,
+        store: LocalStore,
+        index: EpochIndex,
+        *,
+        check_crc: bool,
+        num_threads: int | None,
+        pin_memory: bool = False,
     ) -> None:
         self.store, self.index = store, index
         self._check_crc, self._num_threads = check_crc, num_threads
+        self._pin_memory = pin_memory
         self._files = EpochFiles(store, index)
         self._header = np.frombuffer(npy_header(index.shape), np.uint8)
         self._num_pixel_bytes = math.prod(index.shape)
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.store, self.index, self._check_crc, self._num_threads)
+        options = self._check_crc, self._num_threads, self._pin_memory
+        return _reopen, (self.store, self.index, *options)
 
     def read(self, positions: I64, num_threads: int | None = None) -> Batch:
         """Return the samples of some positions, int64 [n], in their order.
@@ -50,7 +58,7 @@ class LocalReader:
             DreamshardsError: a tar is missing, cut or altered, or a payload is not what the manifest says.
             IndexError: a position is not in the epoch.
         """
-        batch = empty_batch(len(positions), self.index.shape)
+        batch = empty_batch(len(positions), self.index.shape, self._pin_memory)
         if self.index.codec == "npy":
             self._gather(positions, batch)
         else:
@@ -158,6 +166,11 @@ def _with_key(error: DreamshardsError, index: EpochIndex, position: int) -> Drea
 
 
 def _reopen(
-    store: LocalStore, index: EpochIndex, check_crc: bool, num_threads: int | None
+    store: LocalStore,
+    index: EpochIndex,
+    check_crc: bool,
+    num_threads: int | None,
+    pin_memory: bool,
 ) -> LocalReader:
-    return LocalReader(store, index, check_crc=check_crc, num_threads=num_threads)
+    options = {"check_crc": check_crc, "num_threads": num_threads, "pin_memory": pin_memory}
+    return LocalReader(store, index, **options)  # type: ignore[arg-type]

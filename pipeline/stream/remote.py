@@ -21,10 +21,17 @@ class RemoteReader:
     """Reads one epoch of a store by ranges, through a cache if one is given; for any number of threads."""
 
     def __init__(
-        self, store: Store, index: EpochIndex, *, check_crc: bool, cache: RangeCache | None
+        self,
+        store: Store,
+        index: EpochIndex,
+        *,
+        check_crc: bool,
+        cache: RangeCache | None,
+        pin_memory: bool = False,
     ) -> None:
         self.store, self.index = store, index
         self._check_crc, self._cache = check_crc, cache
+        self._pin_memory = pin_memory
 
     def read(self, start: int, stop: int) -> Batch:
         """Return the samples of positions [start, stop): one request for each shard that holds some.
@@ -32,7 +39,7 @@ class RemoteReader:
         Raises:
             DreamshardsError: a tar is missing, cut or altered, or a payload is not what the manifest says.
         """
-        batch = empty_batch(stop - start, self.index.shape)
+        batch = empty_batch(stop - start, self.index.shape, self._pin_memory)
         for shard, first, last in self._pieces(start, stop):
             content, origin = self._fetch(shard, first, last)
             part = slice(first - start, last - start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -12,7 +13,6 @@ from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from pipeline.shards.layout import key_of
-from pipeline.stream.index import EpochIndex
 
 
 class Sample(NamedTuple):
@@ -45,9 +45,9 @@ class KeyedBatch(NamedTuple):
     keys: list[str]
 
 
-def with_keys(batch: Batch, index: EpochIndex, positions: Iterable[int]) -> KeyedBatch:
-    """Return a batch with the keys of the positions that it was read from."""
-    return KeyedBatch(*batch, [key_of(index.epoch, position) for position in positions])
+def with_keys(batch: Batch, epoch: int, positions: Iterable[int]) -> KeyedBatch:
+    """Return a batch with the keys of the positions of an epoch that it holds."""
+    return KeyedBatch(*batch, [key_of(epoch, position) for position in positions])
 
 
 class SampleList(Sequence[Any]):
@@ -78,8 +78,15 @@ class SampleList(Sequence[Any]):
         return (make(*fields) for fields in zip(*columns, strict=True))
 
 
-def empty_batch(num: int, shape: tuple[int, ...]) -> Batch:
+def page_locked(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor to fill in memory that a GPU reads by itself; torch keeps such memory for reuse."""
+    return torch.empty(shape, dtype=dtype, pin_memory=True)
+
+
+def empty_batch(num: int, shape: tuple[int, ...], pin_memory: bool = False) -> Batch:
     """Return a batch to fill; in a DataLoader worker its memory is shared, so that it is not copied."""
+    if pin_memory:
+        return Batch(page_locked((num, *shape), torch.uint8), page_locked((num,), torch.int64))
     labels = torch.empty(num, dtype=torch.int64)
     if (
         get_worker_info() is None
@@ -98,6 +105,24 @@ def _collate(samples: Any, *, collate_fn_map: dict[Any, Callable[..., Any]] | No
     ]
     return Batch(*columns) if len(columns) == 2 else KeyedBatch(*columns)
 
+
+def _reduce(batch: Batch | KeyedBatch) -> tuple[Any, ...]:
+    """Return a batch for its way out of a DataLoader worker, its labels by value.
+
+    Each tensor in shared memory costs half a millisecond of a worker's and the trainer's time, more than few
+    bytes do by themselves.
+    """
+    if batch.labels.device.type != "cpu":
+        return type(batch), tuple(batch)
+    return _received, (type(batch), batch.images, batch.labels.numpy(), *batch[2:])
+
+
+def _received(kind: Any, images: torch.Tensor, labels: Any, *keys: list[str]) -> Any:
+    return kind(images, torch.from_numpy(labels), *keys)
+
+
+ForkingPickler.register(Batch, _reduce)
+ForkingPickler.register(KeyedBatch, _reduce)
 
 # `default_collate` looks up the type of the first element of what `__getitems__` returned.
 default_collate_fn_map[Sample] = _collate
