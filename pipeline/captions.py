@@ -21,7 +21,9 @@ def describe_base(row: Row) -> str:
 
 
 def describe_steps(row: Row) -> list[str]:
-    """Return the augmentation: a line for the start, one for each round; none for a clean sample."""
+    """Return the augmentation: a line for the start, one for each round or step; none for a clean sample."""
+    if "second_source_id" in row:
+        return _describe_pair(row)
     if "rounds" not in row:
         return []
     start = _op(row["start_op"], row["start_level"], row["start_negative"])
@@ -35,6 +37,26 @@ def describe_steps(row: Row) -> list[str]:
         weights = f"a={_number(step['a'], 2)}, b={_number(step['b'], 2)}"
         lines.append(f"{verb} {operand} ({weights})")
     return lines if row["rounds"] else [*lines, "no mixing"]
+
+
+def _describe_pair(row: Row) -> list[str]:
+    """Return what mixup or CutMix did: the second picture with its crop, and the share of each."""
+    kept = row["label_weight"]
+    if kept == 1:
+        return ["no mixing"]
+    crop = {
+        name: row[f"second_{name}"] for name in ("crop_y", "crop_x", "crop_h", "crop_w", "flip")
+    }
+    how = "blended with"
+    if "box_h" in row:
+        how = (
+            f"{row['box_h']}×{row['box_w']} px at row {row['box_y']}, column {row['box_x']} are of"
+        )
+    return [
+        f"{how} {row['second_source_id']}, label {row['second_label']}",
+        f"its {describe_base(crop)}",
+        f"labels: {row['label']} by {kept:.1%}, {row['second_label']} by {1 - kept:.1%}",
+    ]
 
 
 def _op(name: str | None, level: float | None, negative: bool | None) -> str:
@@ -97,6 +119,13 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+_PAIRS = {
+    "mixup": "the shares of the two labels, which are those of the two pictures in every pixel.",
+    "cutmix": "the shares of the two labels, which are those of the pixels that show each picture.",
+}
+"""Family → what the caption of the labels means."""
+
+
 def describe_captions(dataset: Row) -> list[tuple[str, str]]:
     """Return what the captions of this dataset's samples mean, as (word, meaning)."""
     size, transform = dataset["sample"]["shape"][0], dataset["recipe"]["transform"]
@@ -116,7 +145,10 @@ def describe_captions(dataset: Row) -> list[tuple[str, str]]:
             f"A box of another size is resized to {size}×{size} px.",
         ),
     ]
-    severity = dataset["recipe"]["augmentation"].get("severity")
+    augmentation = dataset["recipe"]["augmentation"]
+    if augmentation["family"] in _PAIRS:
+        return [*meanings, ("labels", _PAIRS[augmentation["family"]])]
+    severity = augmentation.get("severity")
     if severity is None:
         return meanings
     return [

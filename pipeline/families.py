@@ -6,45 +6,81 @@ A new family is a module in `plan/`, one in `render/`, a recipe section, and an 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.pictures.picture_set import PictureSet
-from pipeline.plan import pixmix_columns
-from pipeline.plan.pixmix import draw_pixmix
+from pipeline.plan import pair_columns, pixmix_columns
+from pipeline.plan.base import BasePlan, resized_side
+from pipeline.plan.pairs import (
+    CutMixPlan,
+    Firsts,
+    MixupPlan,
+    PairPlan,
+    draw_cutmix,
+    draw_mixup,
+    second_base,
+)
+from pipeline.plan.pixmix import PixMixPlan, draw_pixmix
 from pipeline.recipe import Recipe
+from pipeline.render.base import render_bases
+from pipeline.render.pairs import mixed_rows, render_cutmix_into, render_mixup_into
 from pipeline.render.pixmix import render_pixmix_into
 from pipeline.render.slots import Slots
 
+if TYPE_CHECKING:
+    from pipeline.sampling import Inputs
+
 U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
 FamilyPlan = tuple[npt.NDArray[Any], ...]
 """A named tuple of arrays that share their first axis, one row a sample."""
+
+
+class Place(NamedTuple):
+    """Which samples decisions are drawn for: positions [start, stop) of an epoch, and what stands there.
+
+    Attributes:
+        sources: int64 [n], index of each sample's source picture.
+        base: its base transform.
+    """
+
+    epoch: int
+    start: int
+    stop: int
+    sources: I64
+    base: BasePlan
 
 
 class Family(NamedTuple):
     """What the pipeline asks of an augmentation.
 
     Attributes:
-        draw: (recipe, mixing set, epoch, start, stop) → plan.
-        render: (plan, base pictures [n, S, S, 3], mixing set, slots of n samples).
+        draw: (inputs, place) → plan.
+        render: (plan, base pictures [n, S, S, 3], inputs, slots of n samples).
         fields: the manifest's columns for it.
-        columns: (plan, mixing set) → one array for each field.
+        columns: (plan, inputs) → one array for each field.
         from_columns: (manifest rows, recipe) → plan.
+        partner: what samples are mixed with, None where they are not.
+        partners: (plan, inputs) → for each sample its partner, uint8 [S, S, 3], None where it met none.
     """
 
-    draw: Callable[[Recipe, PictureSet | None, int, int, int], FamilyPlan]
-    render: Callable[[Any, U8, PictureSet | None, Slots], None]
+    draw: Callable[[Inputs, Place], FamilyPlan]
+    render: Callable[[Any, U8, Inputs, Slots], None]
     fields: Sequence[pa.Field]
-    columns: Callable[[Any, PictureSet | None], list[pa.Array]]
+    columns: Callable[[Any, Inputs], list[pa.Array]]
     from_columns: Callable[[pa.Table, Recipe], FamilyPlan]
+    partner: Literal["mixing picture", "second picture"] | None
+    partners: Callable[[Any, Inputs], list[U8 | None]]
 
 
-def _draw_pixmix(
-    recipe: Recipe, pictures: PictureSet | None, epoch: int, start: int, stop: int
-) -> FamilyPlan:
+# ── pixmix: a mixing set's picture ──
+
+
+def _draw_pixmix(inputs: Inputs, place: Place) -> FamilyPlan:
+    recipe, pictures = inputs.recipe, inputs.pictures
     assert recipe.augmentation.family == "pixmix"
     assert pictures is not None
     return draw_pixmix(
@@ -53,15 +89,15 @@ def _draw_pixmix(
         pictures.widths,
         size=recipe.transform.size,
         seed=recipe.seed,
-        epoch=epoch,
-        start=start,
-        stop=stop,
+        epoch=place.epoch,
+        start=place.start,
+        stop=place.stop,
     )
 
 
-def _pixmix_columns(plan: Any, pictures: PictureSet | None) -> list[pa.Array]:
-    assert pictures is not None
-    return pixmix_columns.pixmix_columns(plan, pictures.ids)
+def _pixmix_columns(plan: Any, inputs: Inputs) -> list[pa.Array]:
+    assert inputs.pictures is not None
+    return pixmix_columns.pixmix_columns(plan, inputs.pictures.ids)
 
 
 def _pixmix_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
@@ -69,18 +105,90 @@ def _pixmix_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
     return pixmix_columns.pixmix_from_columns(table, recipe.augmentation.k)
 
 
-def _render_pixmix(plan: Any, bases: U8, pictures: PictureSet | None, slots: Slots) -> None:
-    assert pictures is not None
-    render_pixmix_into(plan, bases, pictures, slots)
+def _render_pixmix(plan: Any, bases: U8, inputs: Inputs, slots: Slots) -> None:
+    assert inputs.pictures is not None
+    render_pixmix_into(plan, bases, inputs.pictures, slots)
+
+
+def _mixing_crops(plan: PixMixPlan, inputs: Inputs) -> list[U8 | None]:
+    assert inputs.pictures is not None
+    size = inputs.recipe.transform.size
+    crops: list[U8 | None] = [None] * len(plan.picture)
+    for i in np.flatnonzero(plan.picture >= 0).tolist():
+        top, left = int(plan.picture_y[i]), int(plan.picture_x[i])
+        picture = inputs.pictures.picture(int(plan.picture[i]))
+        crops[i] = picture[top : top + size, left : left + size]
+    return crops
+
+
+# ── mixup, cutmix: a second picture of the source ──
+
+
+def _firsts(inputs: Inputs, place: Place) -> Firsts:
+    source = inputs.source
+    return Firsts(place.sources, place.base, source.heights, source.widths)
+
+
+def _draw_mixup(inputs: Inputs, place: Place) -> FamilyPlan:
+    recipe = inputs.recipe
+    assert recipe.augmentation.family == "mixup"
+    where = {"epoch": place.epoch, "start": place.start, "stop": place.stop}
+    firsts = _firsts(inputs, place)
+    return draw_mixup(recipe.augmentation, recipe.transform, firsts, seed=recipe.seed, **where)
+
+
+def _draw_cutmix(inputs: Inputs, place: Place) -> FamilyPlan:
+    recipe = inputs.recipe
+    assert recipe.augmentation.family == "cutmix"
+    where = {"epoch": place.epoch, "start": place.start, "stop": place.stop}
+    firsts = _firsts(inputs, place)
+    return draw_cutmix(recipe.augmentation, recipe.transform, firsts, seed=recipe.seed, **where)
+
+
+def _seconds(plan: PairPlan, inputs: Inputs) -> U8:
+    """Return the second pictures that show, after their base transform, uint8 [m, S, S, 3].
+
+    Raises:
+        ValueError: a row, perhaps of an altered manifest, names one that does not exist.
+    """
+    rows, source, transform = mixed_rows(plan), inputs.source, inputs.recipe.transform
+    indices = plan.second_source_index[rows]
+    num = len(source.labels)
+    if not ((indices >= 0) & (indices < num)).all():
+        raise ValueError(f"plan: second_source_index out of range; allowed: 0 to {num - 1}")
+    base = BasePlan(*(column[rows] for column in second_base(plan)))  # type: ignore[arg-type]
+    side = resized_side(transform)
+    return render_bases(base, indices, source, transform.size, resize=side)
+
+
+def _render_mixup(plan: Any, bases: U8, inputs: Inputs, slots: Slots) -> None:
+    render_mixup_into(plan, bases, _seconds(plan, inputs), slots)
+
+
+def _render_cutmix(plan: Any, bases: U8, inputs: Inputs, slots: Slots) -> None:
+    render_cutmix_into(plan, bases, _seconds(plan, inputs), slots)
+
+
+def _pair_columns(plan: Any, inputs: Inputs) -> list[pa.Array]:
+    return pair_columns.pair_columns(plan, inputs.source.ids, inputs.source.labels)
+
+
+def _second_pictures(plan: PairPlan, inputs: Inputs) -> list[U8 | None]:
+    pictures: list[U8 | None] = [None] * len(plan.label_weight)
+    for row, second in zip(mixed_rows(plan).tolist(), _seconds(plan, inputs), strict=True):
+        pictures[row] = second
+    return pictures
 
 
 FAMILIES: dict[str, Family] = {
     "clean": Family(
-        draw=lambda recipe, pictures, epoch, start, stop: (),
-        render=lambda plan, bases, pictures, slots: slots.put(bases),
+        draw=lambda inputs, place: (),
+        render=lambda plan, bases, inputs, slots: slots.put(bases),
         fields=(),
-        columns=lambda plan, pictures: [],
+        columns=lambda plan, inputs: [],
         from_columns=lambda table, recipe: (),
+        partner=None,
+        partners=lambda plan, inputs: [],
     ),
     "pixmix": Family(
         draw=_draw_pixmix,
@@ -88,5 +196,25 @@ FAMILIES: dict[str, Family] = {
         fields=pixmix_columns.FIELDS,
         columns=_pixmix_columns,
         from_columns=_pixmix_from_columns,
+        partner="mixing picture",
+        partners=_mixing_crops,
+    ),
+    "mixup": Family(
+        draw=_draw_mixup,
+        render=_render_mixup,
+        fields=pair_columns.MIXUP_FIELDS,
+        columns=_pair_columns,
+        from_columns=lambda table, recipe: pair_columns.pairs_from_columns(table, MixupPlan),
+        partner="second picture",
+        partners=_second_pictures,
+    ),
+    "cutmix": Family(
+        draw=_draw_cutmix,
+        render=_render_cutmix,
+        fields=pair_columns.CUTMIX_FIELDS,
+        columns=_pair_columns,
+        from_columns=lambda table, recipe: pair_columns.pairs_from_columns(table, CutMixPlan),
+        partner="second picture",
+        partners=_second_pictures,
     ),
 }

@@ -18,6 +18,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from pipeline import settings
+from pipeline.augmentation_sections import WITH_MIXING_SET, AugmentationConfig
 from pipeline.complaints import complaints
 from pipeline.errors import UsageError, nearest
 from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
@@ -102,28 +103,6 @@ class CenterCrop(Section):
 
 TransformConfig = Annotated[PadCrop | RandomResizedCrop | CenterCrop, Field(discriminator="kind")]
 
-# ── augmentation families ──
-
-
-class CleanConfig(Section):
-    """The base transform alone."""
-
-    family: Literal["clean"]
-
-
-class PixMixConfig(Section):
-    """PixMix with the constants of its CIFAR experiments as defaults."""
-
-    family: Literal["pixmix"]
-    k: int = Field(4, ge=0, le=16)
-    beta: int = Field(3, ge=1, le=64)
-    severity: float = Field(3.0, ge=0.1, le=10)
-    ops: Literal["standard", "all"] = "all"
-    strategy: Literal["both", "mix-input", "mix-aug"] = "both"
-
-
-AugmentationConfig = Annotated[CleanConfig | PixMixConfig, Field(discriminator="family")]
-
 # ── shards ──
 
 
@@ -166,7 +145,7 @@ class Recipe(Section):
             )
         self._check_reuse()
         self._check_resize()
-        if self.augmentation.family == "clean":
+        if self.augmentation.family not in WITH_MIXING_SET:
             return self
         if self.mixing_set is None:
             raise ValueError(
@@ -213,13 +192,13 @@ class Recipe(Section):
 
         Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures, and the
         shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing pictures of an
-        array, which stay as they are. The clean family uses no mixing set, so none is kept.
+        array, which stay as they are. Families that use no mixing set keep none.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in LOSSY_CODECS:
             quality = 95
         shards = self.shards.model_copy(update={"codec": codec, "quality": quality})
-        pictures = self.mixing_set if self.augmentation.family != "clean" else None
+        pictures = self.mixing_set if self.augmentation.family in WITH_MIXING_SET else None
         if pictures is not None and pictures.size is None and pictures.kind != "npy":
             pictures = pictures.model_copy(update={"size": size + size // 7})
         transform = self.transform

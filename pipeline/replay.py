@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.captions import describe_base, describe_steps
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
+from pipeline.families import FAMILIES
 from pipeline.inputs import reopen_inputs
 from pipeline.publish import publish
 from pipeline.sampling import (
@@ -38,7 +39,8 @@ class Rendered(NamedTuple):
     Attributes:
         clean: the source pictures, each uint8 [H, W, 3].
         bases: uint8 [n, S, S, 3], after the base transform.
-        mixing: the crop of each sample's mixing picture, uint8 [S, S, 3], None where it met none.
+        mixing: what each sample was mixed with, uint8 [S, S, 3], None where it met nothing: the crop of its
+            mixing picture, or a second source picture after its base transform.
         samples: uint8 [n, S, S, 3].
     """
 
@@ -51,22 +53,16 @@ class Rendered(NamedTuple):
 def render_rows(inputs: Inputs, rows: pa.Table) -> Rendered:
     """Render manifest rows again, with the pictures they were made from."""
     plan = plan_from_rows(inputs.recipe, rows)
-    size = inputs.recipe.transform.size
+    family = FAMILIES[inputs.recipe.augmentation.family]
     mixing: list[U8 | None] = [None] * len(rows)
-    if inputs.pictures is not None:
-        crops = zip(*(rows[name].to_pylist() for name in _CROP), strict=True)
-        for i, (picture, y, x) in enumerate(crops):
-            if picture is not None:
-                mixing[i] = inputs.pictures.picture(picture)[y : y + size, x : x + size]
+    if family.partner is not None:
+        mixing = family.partners(plan.augmentation, inputs)
     return Rendered(
         [inputs.source.read(index) for index in plan.sources.tolist()],
         render_base(inputs, plan),
         mixing,
         render_plan(inputs, plan),
     )
-
-
-_CROP = ("mixing_picture", "mixing_y", "mixing_x")
 
 
 def draw_rows(inputs: Inputs, epoch: int, start: int, stop: int) -> pa.Table:
@@ -109,9 +105,8 @@ def replay(
         )
     (again,) = encode_rows(inputs, one)
     if save is not None:
-        _save(
-            save, key, render_rows(inputs, one), CODECS[inputs.recipe.shards.codec].decode(payload)
-        )
+        stored = CODECS[inputs.recipe.shards.codec].decode(payload)
+        _save(save, key, _pictures(inputs, render_rows(inputs, one)) | {"stored": stored})
     if again != payload:
         raise DreamshardsError(
             f"{root / name.tar}: sample {key} rendered again gives other bytes "
@@ -130,14 +125,18 @@ def replay(
     return lines
 
 
-def _save(folder: Path, key: str, rendered: Rendered, stored: U8) -> None:
-    pictures = {
+def _pictures(inputs: Inputs, rendered: Rendered) -> dict[str, U8 | None]:
+    """Return the pictures of one sample rendered again, by what they are."""
+    partner = FAMILIES[inputs.recipe.augmentation.family].partner or "none"
+    return {
         "clean": rendered.clean[0],
         "base": rendered.bases[0],
-        "mixing": rendered.mixing[0],
+        partner.split()[0]: rendered.mixing[0],
         "replayed": rendered.samples[0],
-        "stored": stored,
     }
+
+
+def _save(folder: Path, key: str, pictures: dict[str, U8 | None]) -> None:
     for what, picture in pictures.items():
         if picture is not None:
             with publish(folder / f"{key}-{what}.png") as file:

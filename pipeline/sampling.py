@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.families import FAMILIES, FamilyPlan
+from pipeline.families import FAMILIES, FamilyPlan, Place
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan.base import BasePlan, draw_base, resized_side
 from pipeline.plan.order import source_indices
@@ -107,7 +107,8 @@ def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
         stop=stop,
     )
     family = FAMILIES[recipe.augmentation.family]
-    plan = Plan(sources, base, family.draw(recipe, inputs.pictures, epoch, start, stop))
+    place = Place(epoch, start, stop, sources, base)
+    plan = Plan(sources, base, family.draw(inputs, place))
     for column in plan.columns():
         column.flags.writeable = (
             False  # what is drawn stays, and kernels take such arrays as they are
@@ -134,7 +135,7 @@ def render_into(inputs: Inputs, plan: Plan, slots: Slots) -> None:
     """Render the planned samples into `slots`."""
     bases = render_base(inputs, plan)
     family = FAMILIES[inputs.recipe.augmentation.family]
-    family.render(plan.augmentation, bases, inputs.pictures, slots)
+    family.render(plan.augmentation, bases, inputs, slots)
 
 
 # ── the plan as manifest columns ──
@@ -165,7 +166,7 @@ def plan_columns(inputs: Inputs, plan: Plan) -> list[pa.Array]:
         inputs.source.ids.take(indices),
         pa.array(inputs.source.labels[plan.sources]),
         *(pa.array(column) for column in plan.base),
-        *family.columns(plan.augmentation, inputs.pictures),
+        *family.columns(plan.augmentation, inputs),
     ]
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from pipeline.augmentation_sections import PixMixConfig
 from pipeline.plan.pixmix import PixMixPlan, draw_pixmix
-from pipeline.recipe import PixMixConfig
 from pipeline.render.ops import LEVEL_OPS, OPS, SIGNED_OPS
 
 NUM = 100_000

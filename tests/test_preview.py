@@ -236,6 +236,24 @@ def test_clean_family_has_no_mixing_tiles(tmp_path: Path) -> None:
     assert (facts["augmentation"], facts["mixing set"]) == ("clean", "none")
 
 
+@pytest.mark.parametrize("family", ["mixup", "cutmix"])
+def test_pairs_are_shown_with_the_second_picture(tmp_path: Path, family: str) -> None:
+    fields = [f"augmentation.family={family}", "augmentation.probability=0.5", "epochs=2"]
+    root = built(tmp_path / "root", "digits", *fields)
+    page, sheet = shown(root, tmp_path / "out", 12)
+    num_seconds = sum(alt.startswith("crop of the second picture") for alt in page.pictures)
+    assert 0 < num_seconds < 24
+    assert len(page.pictures) == 12 + 24 + num_seconds
+    assert page.texts["div"].count("none") == 24 - num_seconds
+    assert sheet.width == 20 + 160 + 2 * (22 + 2 * 128 + 6) + 20
+    facts = dict(zip(page.texts["dt"], page.texts["dd"], strict=False))
+    assert facts["augmentation"] == f"{family}, alpha 1, probability 0.5"
+    assert facts["mixing set"] == "none"
+    assert facts["second"].startswith("the other picture of the source")
+    assert facts["labels"].startswith("the shares of the two labels")
+    assert "mixing" not in facts
+
+
 def test_first_four_epochs_of_many_are_shown(tmp_path: Path) -> None:
     root = built(tmp_path / "root", "digits", "augmentation.family=clean", "epochs=6")
     page, _ = shown(root, tmp_path / "out", 1)

@@ -114,6 +114,9 @@ def test_a_resolved_recipe_leaves_nothing_implied() -> None:
         ("augmentation.severity=.nan", ["augmentation.severity: got nan"]),
         ("augmentation.ops=al", ["augmentation.ops: got 'al'", "did you mean 'all'", "'standard'"]),
         ("augmentation.family=pixmx", ["augmentation.family", "did you mean 'pixmix'", "'clean'"]),
+        ("augmentation={family: mixup, alpha: 0}", ["augmentation.alpha: got 0", "0.001 to 1000"]),
+        ("augmentation={family: cutmix, probability: 2}", ["augmentation.probability: got 2"]),
+        ("augmentation={family: mixup, k: 4}", ["augmentation.k: unknown field", "alpha"]),
         ("augmentation.kk=1", ["augmentation.kk: unknown field", "did you mean 'k'", "beta"]),
         ("epoch=2", ["epoch: unknown field", "did you mean 'epochs'"]),
         ("epochs=0", ["epochs: got 0", "1 to 10000"]),
@@ -214,6 +217,17 @@ def test_a_folder_may_be_reused_for_as_many_epochs_as_there_are() -> None:
         recipe = load_recipe("image-folder", overrides)
         assert recipe.reuse == expected
         assert recipe_identity(recipe)["reuse"] == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [("mixup", {"alpha": 1.0, "probability": 1.0}), ("cutmix", {"alpha": 1.0, "probability": 0.5})],
+)
+def test_families_of_pairs_keep_no_mixing_set(family: str, fields: dict[str, float]) -> None:
+    for more in ([], ["mixing_set.count=7"]):
+        recipe = load_recipe("cifar10", [f"augmentation.family={family}", *more])
+        assert recipe.augmentation.model_dump() == {"family": family, **fields}
+        assert recipe.mixing_set is None
 
 
 def test_the_clean_family_keeps_no_mixing_set() -> None:

@@ -20,6 +20,7 @@ from pipeline.cli import main
 from pipeline.errors import DreamshardsError
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs, reopen_inputs
+from pipeline.plan.base import BasePlan, resized_side
 from pipeline.recipe import load_recipe
 from pipeline.render.base import render_bases
 from pipeline.replay import draw_rows, encode_rows, render_rows, replay
@@ -43,6 +44,7 @@ from tests.tiny import (
     ROW,
     TAR,
     build_tiny,
+    check,
     edit,
     patch,
     seal,
@@ -95,6 +97,18 @@ FAMILIES = {
     "mix-input": ["augmentation.strategy=mix-input"],
     "mix-aug": ["augmentation.strategy=mix-aug", "augmentation.ops=standard"],
     "clean": ["augmentation.family=clean"],
+    "mixup": ["augmentation.family=mixup", "augmentation.probability=0.8"],
+    "cutmix": ["augmentation.family=cutmix", "augmentation.alpha=0.3"],
+    "mixup-resized": [
+        "augmentation.family=mixup",
+        "transform.kind=random-resized-crop",
+        "transform.size=24",
+    ],
+    "cutmix-centre": [
+        "augmentation.family=cutmix",
+        "transform.kind=center-crop",
+        "transform.size=24",
+    ],
     "resized": ["transform.kind=random-resized-crop", "transform.size=24"],
 }
 
@@ -134,7 +148,8 @@ def test_rows_render_as_the_plan_does(inputs):
     rendered = render_rows(inputs, draw_rows(inputs, 0, 100, 164))
     assert np.array_equal(rendered.samples, render_plan(inputs, plan))
     size = inputs.recipe.transform.size
-    bases = render_bases(plan.base, plan.sources, inputs.source, size)
+    side = resized_side(inputs.recipe.transform)
+    bases = render_bases(plan.base, plan.sources, inputs.source, size, resize=side)
     assert np.array_equal(rendered.bases, bases)
     for place, index in enumerate(plan.sources.tolist()):
         assert np.array_equal(rendered.clean[place], inputs.source.read(index))
@@ -171,6 +186,103 @@ def test_every_sample_of_two_epochs_is_made_again(small_root):
 @pytest.mark.parametrize("codec", ["jpg", "png", "webp"])
 def test_every_sample_of_other_codecs_is_made_again(tmp_path, codec):
     assert_replays(build_tiny(tmp_path, f"shards.codec={codec}"))
+
+
+PAIRS = pytest.mark.parametrize("family", ["mixup", "cutmix"])
+
+
+@PAIRS
+@pytest.mark.parametrize("transform", ["pad-crop", "random-resized-crop", "center-crop"])
+def test_pairs_are_made_again_and_verify(tmp_path, family, transform):
+    fields = [f"augmentation.family={family}", "epochs=2", "shards.codec=jpg"]
+    change = [f"transform={{kind: {transform}, size: 8}}"]
+    root = build_tiny(tmp_path, *fields, *change)
+    assert_replays(root)
+    report = check(root, 1.0)
+    assert (report.faults, report.num_replayed) == ([], 48)
+    assert read_dataset(root)["mixing_set"] is None
+
+
+@PAIRS
+def test_a_mixed_sample_is_made_of_the_two_pictures_its_row_names(tmp_path, family):
+    root = build_tiny(tmp_path, f"augmentation.family={family}", "augmentation.probability=0.7")
+    inputs = reopen_inputs(root, read_dataset(root), [], InlineExecutor())
+    rows = pq.read_table(root / "epoch-0000/manifest.parquet")
+    rendered, size = render_rows(inputs, rows), 8
+    met = 0
+    for i, row in enumerate(rows.to_pylist()):
+        source = inputs.source
+        assert row["second_source_id"] == source.ids[row["second_source_index"]].as_py()
+        assert row["second_label"] == source.labels[row["second_source_index"]]
+        box = [row[f"second_crop_{side}"] for side in "yxhw"]
+        plan = BasePlan(
+            *(np.array([side], np.int32) for side in box), np.array([row["second_flip"]])
+        )
+        index = np.array([row["second_source_index"]])
+        second = render_bases(plan, index, source, size)[0].astype(float)
+        first, share = rendered.bases[i].astype(float), row["label_weight"]
+        if share == 1:
+            assert rendered.mixing[i] is None
+            assert row["second_source_index"] == row["source_index"]
+            assert np.array_equal(rendered.samples[i], first)
+            continue
+        met += 1
+        assert np.array_equal(rendered.mixing[i], second)
+        expected = np.floor(share * first + (1 - share) * second + 0.5)
+        if family == "cutmix":
+            expected = first.copy()
+            within = np.s_[row["box_y"] :, row["box_x"] :]
+            part = np.s_[: row["box_h"], : row["box_w"]]
+            expected[within][part] = second[within][part]
+            assert share == pytest.approx(1 - row["box_h"] * row["box_w"] / size**2)
+        assert np.array_equal(rendered.samples[i], expected)
+    assert 3 < met < 24
+
+
+@PAIRS
+def test_the_command_names_and_saves_the_second_picture(tmp_path, family):
+    root = build_tiny(tmp_path, f"augmentation.family={family}", "augmentation.probability=0.7")
+    rows = pq.read_table(root / "epoch-0000/manifest.parquet").to_pylist()
+    for mixed in (True, False):
+        row = next(row for row in rows if (row["label_weight"] < 1) == mixed)
+        key, out = row["key"], tmp_path / f"out-{mixed}"
+        lines = replay(root, key, out, [], InlineExecutor())
+        saved = ["clean", "base", "replayed", "stored", *(["second"] if mixed else [])]
+        assert {path.name for path in out.iterdir()} == {f"{key}-{what}.png" for what in saved}
+        assert (f"{row['second_source_id']}, label {row['second_label']}" in lines[2]) == mixed
+        assert (lines[2] == "  no mixing") != mixed
+
+
+PAIR_EDITS = {
+    "second_source_index": lambda row: row.update(second_source_index=10**9),
+    "second_source_id": lambda row: row.update(second_source_id="other"),
+    "second_label": lambda row: row.update(second_label=(row["second_label"] + 1) % 3),
+    "second_crop_y": lambda row: row.update(second_crop_y=row["second_crop_y"] + 1),
+    "second_flip": lambda row: row.update(second_flip=not row["second_flip"]),
+    "label_weight": lambda row: row.update(label_weight=2.0),
+    "box_h": lambda row: row.update(box_h=10**6),
+}
+
+
+@pytest.mark.parametrize("column", PAIR_EDITS)
+def test_an_edited_decision_of_a_pair_is_named(tmp_path, column):
+    root = build_tiny(tmp_path, "augmentation.family=cutmix", "augmentation.probability=1")
+    edit(root, PAIR_EDITS[column])
+    seal(root)
+    assert f"sample {KEY} is not what the recipe draws: {column};" in complaint(root)
+    faults = check(root, 1.0).faults
+    assert {(fault.key, fault.what) for fault in faults} == {
+        (KEY, f"not what the recipe makes: {column}")
+    }
+
+
+def test_a_row_that_names_no_picture_is_refused_before_it_is_read(tmp_path):
+    root = build_tiny(tmp_path, "augmentation.family=mixup")
+    edit(root, PAIR_EDITS["second_source_index"])
+    inputs = reopen_inputs(root, read_dataset(root), [], InlineExecutor())
+    rows = pq.read_table(root / MANIFEST)
+    with pytest.raises(ValueError, match="second_source_index out of range; allowed: 0 to 23"):
+        render_rows(inputs, rows)
 
 
 def test_clean_samples_are_made_again(tmp_path):

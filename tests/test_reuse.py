@@ -91,7 +91,10 @@ def test_every_shard_has_the_bytes_it_has_when_built_alone(recipe, root, tmp_pat
     assert len(alone) == 40
 
 
-@pytest.mark.parametrize("change", ["augmentation.family=clean", "shards.codec=npy"])
+@pytest.mark.parametrize(
+    "change",
+    ["augmentation.family=clean", "augmentation.family=mixup", "shards.codec=npy"],
+)
 def test_so_it_is_for_other_families_and_codecs(recipe_file, tmp_path, change):
     recipe = load_recipe(str(recipe_file), [change])
     build(recipe, tmp_path / "r", InlineExecutor())

@@ -45,8 +45,11 @@ def draw_base(
     epoch: int,
     start: int,
     stop: int,
+    purpose: Purpose = Purpose.BASE,
 ) -> BasePlan:
     """Draw boxes and flips for positions [start, stop); `heights` and `widths` are those of their pictures.
+
+    `purpose` tells the draws of a sample's first picture from those of its second.
 
     Raises:
         DreamshardsError: a picture too small for a padded crop.
@@ -54,7 +57,7 @@ def draw_base(
     if isinstance(transform, CenterCrop):
         return _center_crop(transform, heights, widths)
     tries = 0 if isinstance(transform, PadCrop) else _NUM_TRIES
-    u = uniform_rows(seed, Purpose.BASE, epoch=epoch, start=start, stop=stop, width=3 + 2 * tries)
+    u = uniform_rows(seed, purpose, epoch=epoch, start=start, stop=stop, width=3 + 2 * tries)
     flip = u[:, 0] < transform.flip
     if isinstance(transform, PadCrop):
         return _pad_crop(transform, heights, widths, u[:, 1:3], flip)

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.augmentation_sections import PixMixConfig
 from pipeline.plan.rng import F64, Purpose, integers, uniform_rows
-from pipeline.recipe import PixMixConfig
 from pipeline.render.ops import LEVEL_OPS, NUM_STANDARD_OPS, OPS, SIGNED_OPS
 
 I8 = npt.NDArray[np.int8]

@@ -28,6 +28,8 @@ class Purpose(enum.IntEnum):
     BASE = 2
     PIXMIX = 3
     CHECK = 4
+    PAIR = 5
+    SECOND_BASE = 6
 
 
 def words(

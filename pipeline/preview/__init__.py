@@ -20,6 +20,7 @@ from pipeline.captions import (
 )
 from pipeline.errors import UsageError
 from pipeline.executor import Executor
+from pipeline.families import FAMILIES
 from pipeline.inputs import reopen_inputs
 from pipeline.preview.content import Cell, Preview, Strip
 from pipeline.preview.page import GENERATOR, render_page
@@ -140,7 +141,7 @@ def gather(root: Path, dataset: Json, inputs: Inputs, sources: list[int]) -> Pre
         subtitle=f"{len(sources):,} of {dataset['samples_per_epoch']:,} source pictures, "
         f"{len(epochs)} of {dataset['epochs']:,} epochs",
         size=inputs.recipe.transform.size,
-        mixes=inputs.pictures is not None,
+        partner=FAMILIES[inputs.recipe.augmentation.family].partner,
         facts=[(name, printable(value)) for name, value in describe_dataset(dataset)],
         meanings=describe_captions(dataset),
         strips=strips,

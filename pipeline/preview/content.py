@@ -15,7 +15,7 @@ class Cell:
     """One sample.
 
     Attributes:
-        mixing: uint8 [S, S, 3], its crop of a mixing picture, None where it met none.
+        mixing: uint8 [S, S, 3], what it was mixed with, cropped, None where it met nothing.
         stored: uint8 [S, S, 3], decoded from the shard.
         lines: what was done to it, in order.
     """
@@ -42,7 +42,7 @@ class Preview:
 
     Attributes:
         size: side of the samples, in pixels.
-        mixes: whether the dataset has a mixing set.
+        partner: what samples are mixed with: "mixing picture", "second picture", None for nothing.
         facts: what the dataset is, as (name, value).
         meanings: what the captions mean, as (word, meaning).
     """
@@ -50,7 +50,7 @@ class Preview:
     name: str
     subtitle: str
     size: int
-    mixes: bool
+    partner: str | None
     facts: list[tuple[str, str]]
     meanings: list[tuple[str, str]]
     strips: list[Strip]

@@ -30,6 +30,18 @@ _MIN_TILE = 120
 _PAGE_EDGES = 84
 """Pixels beside the strips, at most, where the window is wide enough for two cells."""
 
+_PARTNERS = {
+    "mixing picture": (
+        "mixing",
+        "the part of a mixing picture that the sample met, if it met one.",
+    ),
+    "second picture": (
+        "second",
+        "the other picture of the source that the sample was mixed with, cropped on its own, if it was.",
+    ),
+}
+"""What samples are mixed with → the word below its tile, and what that means."""
+
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -128,8 +140,8 @@ def _columns(preview: Preview, side: int) -> str:
     """Return the style that puts as many cells beside each other as the window has room for: 1, 2 or all."""
     narrowest = side if side >= preview.size else _MIN_TILE
     clean = max(side, 136)
-    cell = max(2 * narrowest + 6 if preview.mixes else narrowest, 240)
-    widest = max(2 * side + 6 if preview.mixes else side, cell + 60)
+    cell = max(2 * narrowest + 6 if preview.partner else narrowest, 240)
+    widest = max(2 * side + 6 if preview.partner else side, cell + 60)
     num_cells = len(preview.strips[0].cells) if preview.strips else 1
     beside = f".strip {{ grid-template-columns: {clean}px 1fr; }}"
 
@@ -145,10 +157,9 @@ def _columns(preview: Preview, side: int) -> str:
 
 
 def _pictures(preview: Preview) -> list[tuple[str, str]]:
-    mixing = ("mixing", "the part of a mixing picture that the sample met, if it met one.")
     return [
         ("clean", "the picture as its source has it."),
-        *([mixing] if preview.mixes else []),
+        *([_PARTNERS[preview.partner]] if preview.partner else []),
         ("stored", "the sample as its shard has it."),
     ]
 
@@ -195,13 +206,13 @@ def _clean(strip: Strip, side: int) -> str:
 
 def _cell(cell: Cell, strip: Strip, preview: Preview) -> str:
     tiles = []
-    if preview.mixes:
+    if preview.partner:
         if cell.mixing is None:
             shown = '<div class="none">none</div>'
         else:
-            alt = f"crop of the mixing picture of sample {cell.key}"
+            alt = f"crop of the {preview.partner} of sample {cell.key}"
             shown = _img(Image.fromarray(cell.mixing), alt)
-        tiles.append(f"<div>{shown}mixing</div>")
+        tiles.append(f"<div>{shown}{_PARTNERS[preview.partner][0]}</div>")
     alt = f"stored sample {cell.key}, class {strip.class_name}"
     tiles.append(f"<div>{_img(Image.fromarray(cell.stored), alt)}stored</div>")
     steps = "\n".join(f"<li>{escape(line)}</li>" for line in cell.lines)

@@ -34,13 +34,13 @@ class _Layout(NamedTuple):
 
     Attributes:
         side: of a tile.
-        mixes: whether each cell has a tile for the mixing picture.
+        partner: what each cell has a tile for, beside the sample, None for nothing.
         clean_width, cell_width: of the first column and of the others.
         lefts: left edge of each cell.
     """
 
     side: int
-    mixes: bool
+    partner: str | None
     clean_width: int
     cell_width: int
     lefts: list[int]
@@ -89,12 +89,12 @@ def draw_sheet(preview: Preview) -> Image.Image:
 def _layout(preview: Preview) -> _Layout:
     side = tile_side(preview.size)
     column = max(side, _LARGE_TILE)
-    cell_width = max(2 * side + _TILE_GAP if preview.mixes else side, _MIN_CELL)
+    cell_width = max(2 * side + _TILE_GAP if preview.partner else side, _MIN_CELL)
     num_cells = len(preview.strips[0].cells) if preview.strips else 0
     first = _MARGIN + column + _GAP
     lefts = [first + i * (cell_width + _GAP) for i in range(num_cells)]
     width = first + num_cells * (cell_width + _GAP) - _GAP + _MARGIN
-    return _Layout(side, preview.mixes, column, cell_width, lefts, width)
+    return _Layout(side, preview.partner, column, cell_width, lefts, width)
 
 
 # ── parts ──
@@ -111,9 +111,11 @@ def _draw_header(preview: Preview, layout: _Layout, note: str) -> Image.Image:
     _write(image, _MARGIN, _MARGIN, lines, wide)
     heads = [(_MARGIN, "clean picture")]
     for left in layout.lefts:
-        if layout.mixes:
-            heads.append((left, "mixing picture"))
-        heads.append((left + (layout.side + _TILE_GAP) * layout.mixes, "stored sample"))
+        beside = 0
+        if layout.partner:
+            heads.append((left, layout.partner))
+            beside = layout.side + _TILE_GAP
+        heads.append((left + beside, "stored sample"))
     for left, text in heads:
         _write(image, left, heads_top, [_Line(text, _TEXT, _INK)], layout.cell_width)
     return image
@@ -139,7 +141,7 @@ def _draw_strip(strip: Strip, layout: _Layout) -> Image.Image:
 
 
 def _draw_tiles(image: Image.Image, left: int, cell: Cell, layout: _Layout) -> None:
-    if layout.mixes:
+    if layout.partner:
         if cell.mixing is not None:
             _paste(image, left, cell.mixing, layout.side)
         else:

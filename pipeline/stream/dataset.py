@@ -25,7 +25,8 @@ class ShardDataset(Dataset[Any]):
 
     A stock DataLoader reads whole batches at once: its default collation gives
     `(uint8 [B, H, W, 3], int64 [B])`; any other `collate_fn` sees a sequence of samples. `set_epoch` reaches
-    the workers of a DataLoader too, also persistent ones, with their next batch.
+    the workers of a DataLoader too, also persistent ones, with their next batch. Labels of a root made with
+    mixup or CutMix are shares of the classes: float32 [num_classes] of a sample, [B, num_classes] of a batch.
 
     Args:
         root: a local root, as a path or file:// URI.

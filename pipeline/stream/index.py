@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.codecs import npy_header
@@ -18,6 +19,23 @@ from pipeline.shards.store import Store
 I64 = npt.NDArray[np.int64]
 
 _COLUMNS = ("label", "offset", "size", "crc32")
+_SOFT_COLUMNS = ("second_label", "label_weight")
+"""Columns of roots whose samples were mixed from two pictures of the source."""
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """What makes the labels of an epoch shares of its classes.
+
+    Attributes:
+        num_classes: of the root.
+        second: int32 [n], the class of each sample's second picture.
+        weight: float32 [n], the share of its first, 0 to 1; the rest is the second's.
+    """
+
+    num_classes: int
+    second: npt.NDArray[np.int32]
+    weight: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,7 @@ class EpochIndex:
         offsets: int64 [n], where each payload begins in its tar.
         sizes: int64 [n], bytes of each payload.
         crcs: uint32 [n], CRC-32 of each payload.
+        soft: for roots whose samples have two labels.
     """
 
     epoch: int
@@ -47,6 +66,7 @@ class EpochIndex:
     offsets: I64
     sizes: I64
     crcs: npt.NDArray[np.uint32]
+    soft: SoftLabels | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +79,15 @@ class EpochIndex:
         """Return the key of a position."""
         return key_of(self.epoch, position)
 
+    def shares(self, positions: I64) -> npt.NDArray[np.float32]:
+        """Return the share of each class in some samples of a root with `soft`, float32 [n, num_classes]."""
+        assert self.soft is not None
+        rows, weights = np.arange(len(positions)), self.soft.weight[positions]
+        shares = np.zeros((len(positions), self.soft.num_classes), np.float32)
+        shares[rows, self.soft.second[positions]] = 1 - weights
+        shares[rows, self.labels[positions]] += weights  # of the same class perhaps
+        return shares
+
 
 def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
     """Read the manifest of an epoch and check it against dataset.json.
@@ -69,7 +98,8 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
     merged = dataset["manifests"][epoch]
     pairs = zip(shard_names(dataset), dataset["shards"], strict=True)
     chosen = [(name, entry) for name, entry in pairs if name.epoch == epoch]
-    rows = read_manifest(store, merged["file"], merged["sha256"], _COLUMNS)
+    columns = (*_COLUMNS, *_SOFT_COLUMNS)  # those that a root does not have are not read
+    rows = read_manifest(store, merged["file"], merged["sha256"], columns)
     sample = dataset["sample"]
     index = EpochIndex(
         epoch,
@@ -82,6 +112,7 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
         rows["offset"].to_numpy().astype(np.int64),
         rows["size"].to_numpy().astype(np.int64),
         rows["crc32"].to_numpy().astype(np.uint32),
+        _soft_labels(rows, len(dataset["classes"])),
     )
     reason = _contradiction(index, dataset["samples_per_epoch"])
     if reason:
@@ -89,6 +120,27 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
             f"{store.address(merged['file'])}: {reason}; `dreamshards verify {store}` lists what is wrong"
         )
     return index
+
+
+def _soft_labels(rows: pa.Table, num_classes: int) -> SoftLabels | None:
+    if not set(_SOFT_COLUMNS) <= set(rows.column_names):
+        return None
+    second, weight = (rows[name].to_numpy() for name in _SOFT_COLUMNS)
+    return SoftLabels(num_classes, second.astype(np.int32), weight.astype(np.float32))
+
+
+def _soft_contradiction(index: EpochIndex, soft: SoftLabels) -> str | None:
+    limit = soft.num_classes
+    columns = {
+        "label": (index.labels >= 0) & (index.labels < limit),
+        "second_label": (soft.second >= 0) & (soft.second < limit),
+        "label_weight": (soft.weight >= 0) & (soft.weight <= 1),
+    }
+    for name, allowed in columns.items():
+        if not allowed.all():
+            most = 1 if name == "label_weight" else limit - 1
+            return f"sample {index.key(int(allowed.argmin()))} is altered: {name} is not within 0 to {most}"
+    return None
 
 
 def _contradiction(index: EpochIndex, num_samples: int) -> str | None:
@@ -104,4 +156,4 @@ def _contradiction(index: EpochIndex, num_samples: int) -> str | None:
         same = index.sizes == expected
         if not same.all():
             return f"sample {index.key(int(same.argmin()))} is not of {expected:,} bytes, as {index.shape} is"
-    return None
+    return None if index.soft is None else _soft_contradiction(index, index.soft)

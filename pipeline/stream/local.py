@@ -16,7 +16,7 @@ from pipeline.stream import gather
 from pipeline.stream.decode import U8, compare_crc, decode_payloads, sample_error
 from pipeline.stream.files import EpochFiles, TarFile
 from pipeline.stream.index import I64, EpochIndex
-from pipeline.stream.samples import Batch, empty_batch
+from pipeline.stream.samples import Batch, empty_batch, softened
 
 
 def default_threads() -> int:
@@ -63,7 +63,7 @@ class LocalReader:
             self._gather(positions, batch)
         else:
             self._decode(positions, batch, num_threads)
-        return batch
+        return softened(batch, self.index, positions)
 
     def _gather(self, positions: I64, batch: Batch) -> None:
         index, files = self.index, self._files

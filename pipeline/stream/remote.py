@@ -14,7 +14,7 @@ from pipeline.stream import gather
 from pipeline.stream.cache import RangeCache
 from pipeline.stream.decode import compare_crc, decode_payloads, sample_error
 from pipeline.stream.index import EpochIndex
-from pipeline.stream.samples import Batch, empty_batch
+from pipeline.stream.samples import Batch, empty_batch, softened
 
 
 class RemoteReader:
@@ -56,7 +56,7 @@ class RemoteReader:
                 batch.images.numpy()[part],
             )
             batch.labels.numpy()[part] = self.index.labels[first:last]
-        return batch
+        return softened(batch, self.index, np.arange(start, stop))
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """Yield (shard, first position, position after the last) for each shard of a span."""

@@ -8,6 +8,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
@@ -16,22 +17,26 @@ from pipeline.shards.layout import key_of
 
 
 class Sample(NamedTuple):
-    """One sample: uint8 [H, W, 3] (or what the transform made of it) and its class."""
+    """One sample: uint8 [H, W, 3] (or what the transform made of it) and its class.
+
+    Where samples are mixed from two pictures of the source, the label is float32 [num_classes], the share of
+    each class.
+    """
 
     image: Any
-    label: int
+    label: int | torch.Tensor
 
 
 class KeyedSample(NamedTuple):
     """One sample with its key."""
 
     image: Any
-    label: int
+    label: int | torch.Tensor
     key: str
 
 
 class Batch(NamedTuple):
-    """A batch: uint8 [B, H, W, 3] and int64 [B]."""
+    """A batch: uint8 [B, H, W, 3] and int64 [B], or float32 [B, num_classes] for samples of two labels."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -48,6 +53,13 @@ class KeyedBatch(NamedTuple):
 def with_keys(batch: Batch, epoch: int, positions: Iterable[int]) -> KeyedBatch:
     """Return a batch with the keys of the positions of an epoch that it holds."""
     return KeyedBatch(*batch, [key_of(epoch, position) for position in positions])
+
+
+def softened(batch: Batch, index: EpochIndex, positions: npt.NDArray[np.int64]) -> Batch:
+    """Return a batch read from some positions, with shares of classes as labels where the root has them."""
+    if index.soft is None:
+        return batch
+    return batch._replace(labels=torch.from_numpy(index.shares(positions)))
 
 
 class SampleList(Sequence[Any]):
@@ -67,13 +79,15 @@ class SampleList(Sequence[Any]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         batch = self.batch
-        label = int(batch.labels[index])
+        label = batch.labels[index] if batch.labels.ndim == 2 else int(batch.labels[index])
         if isinstance(batch, KeyedBatch):
             return KeyedSample(batch.images[index], label, batch.keys[index])
         return Sample(batch.images[index], label)
 
     def __iter__(self) -> Iterator[Any]:
-        columns = [self.batch.images, self.batch.labels.tolist(), *self.batch[2:]]
+        labels = self.batch.labels
+        each = labels if labels.ndim == 2 else labels.tolist()
+        columns = [self.batch.images, each, *self.batch[2:]]
         make = Sample if len(columns) == 2 else KeyedSample
         return (make(*fields) for fields in zip(*columns, strict=True))
 

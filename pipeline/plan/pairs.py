@@ -1,0 +1,169 @@
+"""The decisions of mixup and CutMix: which second picture of the source a sample gets, and how much of it.
+
+Both draw the second picture, its base transform and λ from the same streams: with one seed, α and probability
+they pair the same pictures in the same shares. A sample that is not mixed has itself as its second, with
+label_weight 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.augmentation_sections import CutMixConfig, MixupConfig
+from pipeline.plan.base import BasePlan, draw_base
+from pipeline.plan.beta import betas
+from pipeline.plan.rng import F64, Purpose, integers, uniform_rows
+from pipeline.recipe import TransformConfig
+
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+F32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+
+class MixupPlan(NamedTuple):
+    """The decisions for n samples, by the names of their manifest columns.
+
+    Attributes:
+        second_source_index: int64 [n].
+        second_crop_y, second_crop_x, second_crop_h, second_crop_w: int32 [n], as in a `BasePlan`.
+        second_flip: bool [n].
+        label_weight: float32 [n], λ, the share of the first picture and of its label.
+    """
+
+    second_source_index: I64
+    second_crop_y: I32
+    second_crop_x: I32
+    second_crop_h: I32
+    second_crop_w: I32
+    second_flip: Bool
+    label_weight: F32
+
+
+class CutMixPlan(NamedTuple):
+    """As a `MixupPlan`, with the box of the sample that shows the second picture, perhaps empty.
+
+    Attributes:
+        label_weight: float32 [n], the share of the pixels outside of the box.
+        box_y, box_x, box_h, box_w: int32 [n], within the sample.
+    """
+
+    second_source_index: I64
+    second_crop_y: I32
+    second_crop_x: I32
+    second_crop_h: I32
+    second_crop_w: I32
+    second_flip: Bool
+    label_weight: F32
+    box_y: I32
+    box_x: I32
+    box_h: I32
+    box_w: I32
+
+
+PairPlan = MixupPlan | CutMixPlan
+
+
+class Firsts(NamedTuple):
+    """The n samples of one epoch that get a second picture, and the source it is drawn from.
+
+    Attributes:
+        sources: int64 [n], index of each sample's own picture.
+        base: its base transform.
+        heights, widths: int32 [N], of every picture of the source.
+    """
+
+    sources: I64
+    base: BasePlan
+    heights: I32
+    widths: I32
+
+
+def second_base(plan: PairPlan) -> BasePlan:
+    """Return the base transform of the second pictures."""
+    return BasePlan(*plan[1:6])
+
+
+def draw_mixup(
+    config: MixupConfig,
+    transform: TransformConfig,
+    firsts: Firsts,
+    *,
+    seed: int,
+    epoch: int,
+    start: int,
+    stop: int,
+) -> MixupPlan:
+    """Draw the decisions for positions [start, stop) of an epoch.
+
+    Raises:
+        DreamshardsError: as `draw_base`.
+    """
+    place = {"seed": seed, "epoch": epoch, "start": start, "stop": stop}
+    second, base, share, _ = _draw_pairs(config, transform, firsts, **place)
+    return MixupPlan(second, *base, share.astype(np.float32))
+
+
+def draw_cutmix(
+    config: CutMixConfig,
+    transform: TransformConfig,
+    firsts: Firsts,
+    *,
+    seed: int,
+    epoch: int,
+    start: int,
+    stop: int,
+) -> CutMixPlan:
+    """Draw the decisions for positions [start, stop) of an epoch.
+
+    A box of √(1 − λ) of the sample's side lies about a uniform pixel, and is cut off at the edges; sides are
+    whole and even, as in the authors' code.
+
+    Raises:
+        DreamshardsError: as `draw_base`.
+    """
+    place = {"seed": seed, "epoch": epoch, "start": start, "stop": stop}
+    second, base, share, centre = _draw_pairs(config, transform, firsts, **place)
+    size = transform.size
+    half = (size * np.sqrt(1.0 - share)).astype(np.int32) // 2
+    y, x = integers(centre[:, 0], size), integers(centre[:, 1], size)
+    top, left = np.maximum(y - half, 0), np.maximum(x - half, 0)
+    height, width = np.minimum(y + half, size) - top, np.minimum(x + half, size) - left
+    top, left = np.where(half > 0, top, 0), np.where(half > 0, left, 0)
+    kept = 1.0 - height.astype(np.float64) * width / size**2
+    top, left, height, width = (side.astype(np.int32) for side in (top, left, height, width))
+    return CutMixPlan(second, *base, kept.astype(np.float32), top, left, height, width)
+
+
+def _draw_pairs(
+    config: MixupConfig | CutMixConfig,
+    transform: TransformConfig,
+    firsts: Firsts,
+    *,
+    seed: int,
+    epoch: int,
+    start: int,
+    stop: int,
+) -> tuple[I64, BasePlan, F64, F64]:
+    """Return each second picture, its base transform, λ (1 for no mixing) and two more uniforms [n, 2]."""
+    u = uniform_rows(seed, Purpose.PAIR, epoch=epoch, start=start, stop=stop, width=5)
+    mixed = u[:, 0] < config.probability
+    drawn = integers(u[:, 1], len(firsts.heights))
+    second = np.where(mixed, drawn, firsts.sources)
+    theirs = draw_base(
+        transform,
+        firsts.heights[second],
+        firsts.widths[second],
+        seed=seed,
+        epoch=epoch,
+        start=start,
+        stop=stop,
+        purpose=Purpose.SECOND_BASE,
+    )
+    pairs = zip(theirs, firsts.base, strict=True)
+    base = BasePlan(*(np.where(mixed, other, own) for other, own in pairs))
+    share = np.where(mixed, betas(u[:, 2], config.alpha), 1.0)
+    return second, base, share, u[:, 3:]
