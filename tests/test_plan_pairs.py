@@ -108,9 +108,12 @@ def test_with_one_picture_first_and_second_still_differ_in_their_crops() -> None
 
 
 @pytest.mark.parametrize("family", ["mixup", "cutmix"])
+@pytest.mark.parametrize("alpha", [4.0, 0.02])  # no share is near 1 by chance, or half of them are
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
-def test_samples_that_are_not_mixed_are_their_own_second(family: str, probability: float) -> None:
-    plan = draw(family, probability=probability, alpha=4.0)  # no share near 1 by chance
+def test_samples_that_are_not_mixed_are_their_own_second(
+    family: str, probability: float, alpha: float
+) -> None:
+    plan = draw(family, probability=probability, alpha=alpha)
     first = firsts(PAD_CROP, 0, NUM, NUM_SOURCES)
     own = np.ones(NUM, bool)
     for theirs, ours in zip(plan[:6], (first.sources, *first.base), strict=True):
@@ -118,7 +121,8 @@ def test_samples_that_are_not_mixed_are_their_own_second(family: str, probabilit
     mixed = plan.label_weight < 1
     assert own[~mixed].all()
     assert own[mixed].mean() < 0.01 if probability else not mixed.any()
-    assert stats.binomtest(int(mixed.sum()), NUM, probability).pvalue > 1e-3
+    if alpha > 1:
+        assert stats.binomtest(int(mixed.sum()), NUM, probability).pvalue > 1e-3
     if isinstance(plan, CutMixPlan):
         for column in (plan.box_y, plan.box_x, plan.box_h, plan.box_w):
             assert not column[~mixed].any()
@@ -135,8 +139,10 @@ def test_defaults_are_the_published_ones() -> None:
 
 def test_both_families_pair_the_same_pictures() -> None:
     one, other = draw("mixup", stop=500), draw("cutmix", stop=500, probability=1.0)
+    both = (one.label_weight < 1) & (other.label_weight < 1)  # not where a box is of no pixel
+    assert both.mean() > 0.98
     for ours, theirs in zip(one[:6], other[:6], strict=True):
-        assert np.array_equal(ours, theirs)
+        assert np.array_equal(ours[both], theirs[both])
 
 
 # ── the box ──

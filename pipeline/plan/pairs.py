@@ -1,7 +1,7 @@
 """The decisions of mixup and CutMix: which second picture of the source a sample gets, and how much of it.
 
 Both draw the second picture, its base transform and λ from the same streams: with one seed, α and probability
-they pair the same pictures in the same shares. A sample that is not mixed has itself as its second, with
+they pair the same pictures in the same shares. A sample that shows no second picture has its own there, with
 label_weight 1.
 """
 
@@ -82,6 +82,15 @@ class Firsts(NamedTuple):
     widths: I32
 
 
+class Span(NamedTuple):
+    """Positions [start, stop) of an epoch, with the seed of their draws."""
+
+    seed: int
+    epoch: int
+    start: int
+    stop: int
+
+
 def second_base(plan: PairPlan) -> BasePlan:
     """Return the base transform of the second pictures."""
     return BasePlan(*plan[1:6])
@@ -102,9 +111,11 @@ def draw_mixup(
     Raises:
         DreamshardsError: as `draw_base`.
     """
-    place = {"seed": seed, "epoch": epoch, "start": start, "stop": stop}
-    second, base, share, _ = _draw_pairs(config, transform, firsts, **place)
-    return MixupPlan(second, *base, share.astype(np.float32))
+    place = Span(seed, epoch, start, stop)
+    u, share = _draw_shares(config, place)
+    weight = share.astype(np.float32)
+    second, base = _draw_seconds(weight < 1, u[:, 1], transform, firsts, place)
+    return MixupPlan(second, *base, weight)
 
 
 def draw_cutmix(
@@ -125,45 +136,38 @@ def draw_cutmix(
     Raises:
         DreamshardsError: as `draw_base`.
     """
-    place = {"seed": seed, "epoch": epoch, "start": start, "stop": stop}
-    second, base, share, centre = _draw_pairs(config, transform, firsts, **place)
+    place = Span(seed, epoch, start, stop)
+    u, share = _draw_shares(config, place)
     size = transform.size
     half = (size * np.sqrt(1.0 - share)).astype(np.int32) // 2
-    y, x = integers(centre[:, 0], size), integers(centre[:, 1], size)
+    y, x = integers(u[:, 3], size), integers(u[:, 4], size)
     top, left = np.maximum(y - half, 0), np.maximum(x - half, 0)
     height, width = np.minimum(y + half, size) - top, np.minimum(x + half, size) - left
     top, left = np.where(half > 0, top, 0), np.where(half > 0, left, 0)
-    kept = 1.0 - height.astype(np.float64) * width / size**2
+    weight = (1.0 - height.astype(np.float64) * width / size**2).astype(np.float32)
     top, left, height, width = (side.astype(np.int32) for side in (top, left, height, width))
-    return CutMixPlan(second, *base, kept.astype(np.float32), top, left, height, width)
+    second, base = _draw_seconds(half > 0, u[:, 1], transform, firsts, place)
+    return CutMixPlan(second, *base, weight, top, left, height, width)
 
 
-def _draw_pairs(
-    config: MixupConfig | CutMixConfig,
-    transform: TransformConfig,
-    firsts: Firsts,
-    *,
-    seed: int,
-    epoch: int,
-    start: int,
-    stop: int,
-) -> tuple[I64, BasePlan, F64, F64]:
-    """Return each second picture, its base transform, λ (1 for no mixing) and two more uniforms [n, 2]."""
-    u = uniform_rows(seed, Purpose.PAIR, epoch=epoch, start=start, stop=stop, width=5)
-    mixed = u[:, 0] < config.probability
-    drawn = integers(u[:, 1], len(firsts.heights))
-    second = np.where(mixed, drawn, firsts.sources)
+def _draw_shares(config: MixupConfig | CutMixConfig, place: Span) -> tuple[F64, F64]:
+    """Return the uniforms of the pairs, [n, 5], and λ from the first and third, 1 where nothing is mixed."""
+    span = {"epoch": place.epoch, "start": place.start, "stop": place.stop}
+    u = uniform_rows(place.seed, Purpose.PAIR, **span, width=5)
+    return u, np.where(u[:, 0] < config.probability, betas(u[:, 2], config.alpha), 1.0)
+
+
+def _draw_seconds(
+    mixed: Bool, u: F64, transform: TransformConfig, firsts: Firsts, place: Span
+) -> tuple[I64, BasePlan]:
+    """Return the second pictures and their base transform: the sample's own where it is not mixed."""
+    second = np.where(mixed, integers(u, len(firsts.heights)), firsts.sources)
     theirs = draw_base(
         transform,
         firsts.heights[second],
         firsts.widths[second],
-        seed=seed,
-        epoch=epoch,
-        start=start,
-        stop=stop,
+        **place._asdict(),
         purpose=Purpose.SECOND_BASE,
     )
     pairs = zip(theirs, firsts.base, strict=True)
-    base = BasePlan(*(np.where(mixed, other, own) for other, own in pairs))
-    share = np.where(mixed, betas(u[:, 2], config.alpha), 1.0)
-    return second, base, share, u[:, 3:]
+    return second, BasePlan(*(np.where(mixed, other, own) for other, own in pairs))
