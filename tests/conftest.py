@@ -18,6 +18,8 @@ os.environ["DREAMSHARDS_CACHE"] = _CACHE.name
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "dreamshards" / "kernels"))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.pop("RAY_ADDRESS", None)
+# Threads of several processes that wait for one another by spinning take ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pipeline.build import build  # noqa: E402
 from pipeline.executor import InlineExecutor  # noqa: E402

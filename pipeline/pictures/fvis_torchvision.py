@@ -33,7 +33,7 @@ def architecture(name: str, *, seed: int, weights: str | None) -> torch.nn.Modul
     import torch
 
     try:
-        from torchvision import models  # type: ignore[import-untyped]
+        from torchvision import models
     except ImportError as error:
         raise DreamshardsError(
             f'network {name!r} needs torchvision: pip install "dreamshards[train]"'

@@ -81,12 +81,26 @@ class EpochIndex:
 
     def shares(self, positions: I64) -> npt.NDArray[np.float32]:
         """Return the share of each class in some samples of a root with `soft`, float32 [n, num_classes]."""
-        assert self.soft is not None
-        rows, weights = np.arange(len(positions)), self.soft.weight[positions]
-        shares = np.zeros((len(positions), self.soft.num_classes), np.float32)
-        shares[rows, self.soft.second[positions]] = 1 - weights
-        shares[rows, self.labels[positions]] += weights  # of the same class perhaps
-        return shares
+        soft = self.soft
+        assert soft is not None
+        labels = self.labels[positions]
+        return class_shares(
+            labels, soft.second[positions], soft.weight[positions], soft.num_classes
+        )
+
+
+def class_shares(
+    labels: npt.NDArray[np.int32],
+    second: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    num_classes: int,
+) -> npt.NDArray[np.float32]:
+    """Return the share of each class, float32 [n, num_classes]; `weight` is that of the first label."""
+    rows = np.arange(len(labels))
+    shares = np.zeros((len(labels), num_classes), np.float32)
+    shares[rows, second] = 1 - weight
+    shares[rows, labels] += weight  # of the same class perhaps
+    return shares
 
 
 def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:

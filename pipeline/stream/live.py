@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import get_worker_info
 
 from pipeline.errors import DreamshardsError, UsageError, nearest
@@ -17,6 +18,7 @@ from pipeline.executor import InlineExecutor
 from pipeline.identity import inputs_identity, recipe_hash
 from pipeline.inputs import open_inputs, reopen_inputs
 from pipeline.pictures import open_pictures
+from pipeline.plan.pairs import CutMixPlan, MixupPlan
 from pipeline.recipe import Recipe, load_recipe, parse_recipe, preset_names
 from pipeline.render.slots import Slots
 from pipeline.sampling import Inputs, Plan, draw_plan, render_into, render_plan
@@ -26,6 +28,7 @@ from pipeline.shards.dataset import read_dataset
 from pipeline.shards.store import LocalStore, open_store
 from pipeline.stream.checks import check_live_state, check_number
 from pipeline.stream.decode import decoder_of
+from pipeline.stream.index import class_shares
 from pipeline.stream.local import default_threads
 from pipeline.stream.passes import BatchStream, Contents, EpochReader, Options
 from pipeline.stream.samples import Batch, empty_batch
@@ -91,7 +94,9 @@ class LiveStream(BatchStream):
         self._set_digest = self._inputs.pictures.digest if self._inputs.pictures else None
         digest = recipe_hash(inputs_identity(self._inputs))
         source = self._inputs.source
-        contents = Contents(list(source.class_names), len(source.labels), digest)
+        size = self._inputs.recipe.transform.size
+        classes = list(source.class_names)
+        contents = Contents(classes, (size, size, 3), len(source.labels), digest)
         super().__init__(contents, options, epoch)
         warm_up(ShardContext(self._inputs, digest, Path()))
 
@@ -147,7 +152,13 @@ def render_batch(
 
 def _labelled(batch: Batch, inputs: Inputs, plan: Plan) -> Batch:
     """Return a batch with the labels of a plan, which readers of shards have from manifests."""
-    batch.labels.numpy()[:] = inputs.source.labels[plan.sources]
+    source, family = inputs.source, plan.augmentation
+    labels = source.labels[plan.sources]
+    if isinstance(family, MixupPlan | CutMixPlan):
+        second = source.labels[family.second_source_index]
+        shares = class_shares(labels, second, family.label_weight, len(source.class_names))
+        return batch._replace(labels=torch.from_numpy(shares))
+    batch.labels.numpy()[:] = labels
     return batch
 
 

@@ -32,11 +32,13 @@ class Contents(NamedTuple):
 
     Attributes:
         classes: the names of the classes, by label.
+        shape: of a sample, uint8.
         num_samples: of an epoch.
         digest: in states, of what the samples come from.
     """
 
     classes: list[str]
+    shape: tuple[int, ...]
     num_samples: int
     digest: str
 
@@ -120,6 +122,11 @@ class BatchStream(IterableDataset[Any], ABC):
     def classes(self) -> list[str]:
         """The names of the classes, by label."""
         return list(self._contents.classes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a sample, uint8: (H, W, 3), or (T, H, W, 3) of a clip."""
+        return self._contents.shape
 
     @property
     def epoch(self) -> int:

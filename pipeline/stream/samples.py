@@ -14,6 +14,7 @@ from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from pipeline.shards.layout import key_of
+from pipeline.stream.index import EpochIndex
 
 
 class Sample(NamedTuple):

@@ -89,6 +89,7 @@ class ShardStream(BatchStream):
         self._cache = cache_options(local, cache_dir, cache_bytes)
         contents = Contents(
             list(self._dataset["classes"]),
+            tuple(self._dataset["sample"]["shape"]),
             int(self._dataset["samples_per_epoch"]),
             self._dataset["digest"],
         )
