@@ -81,12 +81,27 @@ class EpochIndex:
 
     def shares(self, positions: I64) -> npt.NDArray[np.float32]:
         """Return the share of each class in some samples of a root with `soft`, float32 [n, num_classes]."""
-        assert self.soft is not None
-        rows, weights = np.arange(len(positions)), self.soft.weight[positions]
-        shares = np.zeros((len(positions), self.soft.num_classes), np.float32)
-        shares[rows, self.soft.second[positions]] = 1 - weights
-        shares[rows, self.labels[positions]] += weights  # of the same class perhaps
-        return shares
+        soft = self.soft
+        assert soft is not None
+        pairs = self.labels[positions], soft.second[positions], soft.weight[positions]
+        return class_shares(*pairs, soft.num_classes)
+
+
+def class_shares(
+    first: npt.NDArray[np.int32],
+    second: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    num_classes: int,
+) -> npt.NDArray[np.float32]:
+    """Return the share of each class, float32 [n, num_classes], for n pairs of classes.
+
+    `weight` is the share of the first, float32 [n] in [0, 1]; each row adds up to 1.
+    """
+    rows = np.arange(len(first))
+    shares = np.zeros((len(first), num_classes), np.float32)
+    shares[rows, second] = 1 - weight
+    shares[rows, first] += weight  # of the same class perhaps
+    return shares
 
 
 def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
