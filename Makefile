@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PEERS  := .venv-peers
 OUT    ?= datasets
+RUNS   ?= runs
 DATA   ?= data
 ARGS   ?=
 UV     := uv==0.13.9
@@ -12,12 +13,15 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BUILD := $(BIN)/dreamshards build
+TRAIN := $(BIN)/dreamshards train
+CIFAR10 := source.path=$(DATA) source.download=true
 
 .DEFAULT_GOAL := help
-.PHONY: help env shards cifar10 test lint format bench peers lock clean
+.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 test lint format bench peers lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(READY) ## create the environment in .venv with the locked versions
 $(READY): requirements.lock pyproject.toml
@@ -29,10 +33,28 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 shards: $(READY) ## build the embedded default (digits) into datasets/digits
-	$(BIN)/dreamshards build digits --out $(OUT)/digits $(ARGS)
+	$(BUILD) digits --out $(OUT)/digits $(ARGS)
 
 cifar10: $(READY) ## build CIFAR-10 into datasets/cifar10; downloads it into data/ when absent
-	$(BIN)/dreamshards build cifar10 --set source.path=$(DATA) source.download=true --out $(OUT)/cifar10 $(ARGS)
+	$(BUILD) cifar10 --set $(CIFAR10) --out $(OUT)/cifar10 $(ARGS)
+
+train: shards ## train a small network on the digits, a minute on two CPU cores
+	$(BUILD) digits-test --out $(OUT)/digits-test
+	$(TRAIN) digits --data $(OUT)/digits --test $(OUT)/digits-test --out $(RUNS)/digits $(ARGS)
+
+train-cifar10-cpu: $(READY) ## WRN-16-2 on 10,000 pictures of CIFAR-10, 15 epochs each of clean and pixmix
+	$(BUILD) cifar10-test --set $(CIFAR10) --out $(OUT)/cifar10-test
+	$(BUILD) cifar10 --set $(CIFAR10) source.count=10000 epochs=15 augmentation.family=clean --out $(OUT)/cifar10-10k-clean
+	$(BUILD) cifar10 --set $(CIFAR10) source.count=10000 epochs=15 --out $(OUT)/cifar10-10k
+	$(TRAIN) cifar10-cpu --data $(OUT)/cifar10-10k-clean --test $(OUT)/cifar10-test --out $(RUNS)/cifar10-cpu-clean $(ARGS)
+	$(TRAIN) cifar10-cpu --data $(OUT)/cifar10-10k --test $(OUT)/cifar10-test --out $(RUNS)/cifar10-cpu $(ARGS)
+
+train-cifar10: $(READY) ## the paper's runs, for a GPU: WRN-40-4, 100 epochs each of clean and pixmix; 42 GB of shards
+	$(BUILD) cifar10-test --set $(CIFAR10) --out $(OUT)/cifar10-test
+	$(BUILD) cifar10 --set $(CIFAR10) epochs=100 augmentation.family=clean --out $(OUT)/cifar10-100-clean
+	$(BUILD) cifar10 --set $(CIFAR10) epochs=100 --out $(OUT)/cifar10-100
+	$(TRAIN) cifar10 --data $(OUT)/cifar10-100-clean --test $(OUT)/cifar10-test --out $(RUNS)/cifar10-clean $(ARGS)
+	$(TRAIN) cifar10 --data $(OUT)/cifar10-100 --test $(OUT)/cifar10-test --out $(RUNS)/cifar10 $(ARGS)
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
@@ -61,6 +83,6 @@ lock: $(READY) ## resolve requirements.lock afresh
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade --no-header --no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate tests/bench/peers.in -o tests/bench/peers.lock
 
-clean: ## remove the environment and caches; keeps datasets/ and data/
+clean: ## remove the environment and caches; keeps datasets/, runs/ and data/
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find pipeline training evaluation tests -name __pycache__ -type d -prune -exec rm -rf {} +

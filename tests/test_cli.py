@@ -39,7 +39,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
     surface = {}
-    commands = ("build", "estimate", "pictures", "pictures zoom", "verify", "replay", "preview")
+    commands = ("build", "estimate", "pictures", "pictures zoom", "train", "verify", "replay")
+    commands += ("preview",)
     for command in commands:
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])
@@ -55,6 +56,9 @@ def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture
         "pictures zoom": [
             *("--chroma", "--factor", "--fps", "--frames", "--help", "--kind", "--out"),
             *("--outwards", "--seed", "--size"),
+        ],
+        "train": [
+            *("--data", "--help", "--keep-best", "--live", "--out", "--set", "--test", "--weights")
         ],
         "verify": ["--help", "--replay", "--set"],
         "replay": ["--help", "--save", "--set"],

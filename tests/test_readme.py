@@ -16,9 +16,10 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel
 
-from pipeline import picture_sections, recipe
+from pipeline import augmentation_sections, picture_sections, recipe
 from pipeline.recipe import parse_recipe
 from tests.test_sources_cifar import write_cifar10
+from training import config
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -68,7 +69,7 @@ def run(folder: Path, command: list[str] | str) -> str:
 def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_address: str) -> None:
     run(workplace, "dreamshards build digits --inline")  # what `make shards` does
     seen = [command for command in commands() if not command.startswith("make ")]
-    assert len(seen) == 14
+    assert len(seen) == 16
     for command in seen:
         if "cifar10" in command and "mixing_set" not in command:
             command += " --set mixing_set.count=200"  # of 10,000: this is not about their number
@@ -78,6 +79,8 @@ def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_addres
     assert len(list((workplace / "library").rglob("*.png"))) == 200
     assert (workplace / "datasets/round-1/dataset.json").exists()
     assert (workplace / "zoom.mp4").exists()
+    left = {path.name for path in (workplace / "runs/digits").iterdir()}
+    assert left == {"config.yaml", "last.pt", "log.csv", "curves.png", "tensorboard"}
 
 
 def test_every_program_runs(workplace: Path) -> None:
@@ -93,10 +96,12 @@ def test_every_program_runs(workplace: Path) -> None:
 
 
 def test_make_targets_named_here_exist() -> None:
-    targets = set(re.findall(r"^([a-z0-9]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z0-9]+)", README))
+    targets = set(
+        re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    )
+    named = set(re.findall(r"`make ([a-z0-9-]+)", README))
     named |= {command.split()[1] for command in commands() if command.startswith("make ")}
-    assert {"shards", "test", "bench", "cifar10"} <= named <= targets
+    assert {"shards", "test", "bench", "cifar10", "train", "train-cifar10"} <= named <= targets
 
 
 def test_the_example_recipe_is_valid() -> None:
@@ -104,10 +109,11 @@ def test_the_example_recipe_is_valid() -> None:
     assert parse_recipe(yaml.safe_load(text), "README").epochs == 20
 
 
-def test_every_field_of_a_recipe_is_described() -> None:
+def test_every_field_of_a_recipe_or_configuration_is_described() -> None:
     sections = [
         section
-        for section in (*vars(recipe).values(), *vars(picture_sections).values())
+        for module in (recipe, augmentation_sections, picture_sections, config)
+        for section in vars(module).values()
         if isinstance(section, type) and issubclass(section, BaseModel)
     ]
     fields = {field for section in sections for field in section.model_fields}

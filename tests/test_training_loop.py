@@ -35,6 +35,15 @@ from training.loop import train
 
 
 @pytest.fixture(scope="module")
+def train_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return two epochs of 384 digits: six steps each."""
+    root = tmp_path_factory.mktemp("train") / "digits"
+    recipe = ("epochs=2", "source.count=384", "mixing_set.count=24", "shards.samples_per_shard=200")
+    build(load_recipe("digits", recipe), root, InlineExecutor())
+    return root
+
+
+@pytest.fixture(scope="module")
 def test_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a root of the digits' test split."""
     root = tmp_path_factory.mktemp("test") / "digits-test"
@@ -43,17 +52,17 @@ def test_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, small_root: Path, test_root: Path) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, train_root: Path, test_root: Path) -> Path:
     """Return the folder of a run that was never stopped."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    config = small_config(small_root, test_root, "save.keep_best=true", "save.tensorboard=true")
+    config = small_config(train_root, test_root, "save.keep_best=true", "save.tensorboard=true")
     report = train(config, out)
     assert report.num_steps == 2 * STEPS
     assert report.signal is None
     return out
 
 
-def test_a_run_leaves_model_log_curves_and_events(whole: Path, small_root: Path) -> None:
+def test_a_run_leaves_model_log_curves_and_events(whole: Path, train_root: Path) -> None:
     names = {path.name for path in whole.iterdir()}
     assert names == {"best.pt", "config.yaml", "curves.png", "last.pt", "log.csv", "tensorboard"}
     with (whole / "log.csv").open() as file:
@@ -63,15 +72,15 @@ def test_a_run_leaves_model_log_curves_and_events(whole: Path, small_root: Path)
     first, last = ({name: float(value) for name, value in row.items()} for row in rows)
     assert last["train_loss"] < first["train_loss"]
     assert 0 < last["data_wait"] < 0.5
-    assert last["samples_per_s"] == pytest.approx(1437 / last["seconds"], rel=1e-3)
+    assert last["samples_per_s"] == pytest.approx(384 / last["seconds"], rel=1e-3)
     content = yaml.safe_load((whole / "config.yaml").read_text())
-    assert content["data"]["train"] == str(small_root)
+    assert content["data"]["train"] == str(train_root)
     assert load_config(str(whole / "config.yaml")).model.dropout == 0.3
     with Image.open(whole / "curves.png") as picture:
         assert picture.size == (1080, 432)
 
 
-def test_events_hold_scalars_and_the_pictures_of_a_batch(whole: Path, small_root: Path) -> None:
+def test_events_hold_scalars_and_the_pictures_of_a_batch(whole: Path, train_root: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(whole / "tensorboard"), size_guidance={"images": 0})
@@ -104,10 +113,10 @@ def test_the_model_of_a_run_is_the_one_that_was_tested(whole: Path, test_root: P
 
 
 def test_a_finished_run_has_nothing_left_to_do(
-    whole: Path, small_root: Path, test_root: Path
+    whole: Path, train_root: Path, test_root: Path
 ) -> None:
     before = (whole / "last.pt").read_bytes()
-    report = train(small_config(small_root, test_root), whole)
+    report = train(small_config(train_root, test_root), whole)
     assert report.num_steps == 0
     assert len(report.progress.history) == 2
     assert (whole / "last.pt").read_bytes() == before
@@ -131,7 +140,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("killed_after", [1, STEPS - 1, STEPS, STEPS + 3])
 def test_a_run_killed_anywhere_goes_on_to_the_same_weights(
     whole: Path,
-    small_root: Path,
+    train_root: Path,
     test_root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,7 +155,7 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_weights(
         if len(done) > killed_after:
             raise Killed
 
-    config = small_config(small_root, test_root, "save.every_s=1e-9")
+    config = small_config(train_root, test_root, "save.every_s=1e-9")
     monkeypatch.setattr(training.loop, "_train_step", dying)
     with pytest.raises(Killed):
         train(config, tmp_path / "run")
@@ -158,13 +167,13 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_weights(
 
 
 def test_a_process_killed_in_mid_epoch_goes_on_to_the_same_weights(
-    small_root: Path, test_root: Path, tmp_path: Path
+    train_root: Path, test_root: Path, tmp_path: Path
 ) -> None:
-    words = command(small_root, test_root, tmp_path / "whole")
+    words = command(train_root, test_root, tmp_path / "whole")
     done = run_command(words, env=one_thread())
     assert done.returncode == 0, done.stderr
     out = tmp_path / "run"
-    words = command(small_root, test_root, out, "save.every_s=1e-9")
+    words = command(train_root, test_root, out, "save.every_s=1e-9")
     process = subprocess.Popen(words, cwd=project(), env=one_thread())
     while not (out / "last.pt").exists():
         assert process.poll() is None
@@ -182,11 +191,11 @@ def test_a_process_killed_in_mid_epoch_goes_on_to_the_same_weights(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_ends(
-    small_root: Path, test_root: Path, tmp_path: Path, number: signal.Signals
+    train_root: Path, test_root: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "run"
     words = command(
-        small_root, test_root, out, "epochs=500", "test_every=1000", "save.every_s=0.01"
+        train_root, test_root, out, "epochs=500", "test_every=1000", "save.every_s=0.01"
     )
     process = subprocess.Popen(
         words, cwd=project(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -207,9 +216,9 @@ def test_a_signal_saves_and_ends(
 
 
 def test_another_configuration_is_refused_field_by_field(
-    whole: Path, small_root: Path, test_root: Path
+    whole: Path, train_root: Path, test_root: Path
 ) -> None:
-    config = small_config(small_root, test_root, "optimizer.lr=0.05", "epochs=3")
+    config = small_config(train_root, test_root, "optimizer.lr=0.05", "epochs=3")
     with pytest.raises(DreamshardsError) as caught:
         train(config, whole)
     message = str(caught.value)
@@ -219,15 +228,15 @@ def test_another_configuration_is_refused_field_by_field(
 
 
 def test_a_checkpoint_of_another_model_is_refused(
-    whole: Path, small_root: Path, test_root: Path
+    whole: Path, train_root: Path, test_root: Path
 ) -> None:
-    config = small_config(small_root, test_root, "model.width=2")
+    config = small_config(train_root, test_root, "model.width=2")
     with pytest.raises(DreamshardsError, match=r"model.width: the run has 1, this .* has 2"):
         train(config, whole)
 
 
 def test_other_data_are_refused(
-    whole: Path, test_root: Path, tmp_path: Path, small_root: Path
+    whole: Path, test_root: Path, tmp_path: Path, train_root: Path
 ) -> None:
     out = tmp_path / "run"
     out.mkdir()
@@ -237,59 +246,76 @@ def test_other_data_are_refused(
 
 
 def test_a_head_of_other_classes_is_refused(
-    whole: Path, tmp_path: Path, codec_roots: dict[str, Path], small_root: Path
+    whole: Path, tmp_path: Path, codec_roots: dict[str, Path], train_root: Path
 ) -> None:
     out = tmp_path / "run"
     out.mkdir()
     (out / "last.pt").write_bytes((whole / "last.pt").read_bytes())
     with pytest.raises(DreamshardsError, match=r"its head has 10 classes, the data \d"):
-        train(small_config(codec_roots["npy"], None, "batch_size=8"), out)
+        train(small_config(codec_roots["npy"], None), out)
 
 
 def test_a_test_root_of_other_classes_is_refused(
-    tmp_path: Path, codec_roots: dict[str, Path], small_root: Path
+    tmp_path: Path, codec_roots: dict[str, Path], train_root: Path
 ) -> None:
     with pytest.raises(DreamshardsError, match=r"its classes are not those of .*: \d, not 10"):
-        train(small_config(small_root, codec_roots["npy"]), tmp_path / "run")
+        train(small_config(train_root, codec_roots["npy"]), tmp_path / "run")
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_a_root_still_being_built_is_refused(tmp_path: Path, small_root: Path) -> None:
+def test_a_root_still_being_built_is_refused(tmp_path: Path, train_root: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    (root / "recipe.json").write_bytes((small_root / "recipe.json").read_bytes())
+    (root / "recipe.json").write_bytes((train_root / "recipe.json").read_bytes())
     with pytest.raises(DreamshardsError, match="the build is not complete"):
         train(small_config(root, None), tmp_path / "run")
 
 
-def test_pictures_for_a_network_of_clips_are_refused(tmp_path: Path, small_root: Path) -> None:
-    video = "model={kind: torchvision, name: r3d_18}"
+def test_pictures_for_a_network_of_clips_are_refused(tmp_path: Path, train_root: Path) -> None:
+    words = ["hardware.device=cpu", f"data.train={train_root}", "data.test=null"]
+    config = load_config("digits", [*words, "model={kind: torchvision, name: r3d_18}"])
     with pytest.raises(
         DreamshardsError, match=r"its samples have the shape \[32, 32, 3\], and r3d_18"
     ):
-        train(small_config(small_root, None, video, "model.dropout=null"), tmp_path / "run")
+        train(config, tmp_path / "run")
 
 
-def test_hardware_that_is_not_there_is_refused(tmp_path: Path, small_root: Path) -> None:
+def test_hardware_that_is_not_there_is_refused(tmp_path: Path, train_root: Path) -> None:
     with pytest.raises(UsageError, match=r"'fp16' is for GPUs"):
-        train(small_config(small_root, None, "hardware.precision=fp16"), tmp_path / "run")
+        train(small_config(train_root, None, "hardware.precision=fp16"), tmp_path / "run")
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="torch finds no GPU here"):
-            train(small_config(small_root, None, "hardware.device=cuda"), tmp_path / "run")
+            train(small_config(train_root, None, "hardware.device=cuda"), tmp_path / "run")
 
 
-def test_two_runs_in_one_folder_are_refused(tmp_path: Path, small_root: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_cut_checkpoint_is_refused(
+    whole: Path, train_root: Path, test_root: Path, tmp_path: Path, share: float
+) -> None:
+    content = (whole / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DreamshardsError, match=r"last.pt: not a readable file of tensors \("):
+        train(small_config(train_root, test_root), tmp_path)
+
+
+def test_a_file_that_is_no_checkpoint_of_ours_is_refused(whole: Path, tmp_path: Path) -> None:
+    torch.save({"model": load_trained(whole / "last.pt").net.state_dict()}, tmp_path / "other.pt")
+    with pytest.raises(DreamshardsError, match="not a checkpoint of `dreamshards train`"):
+        load_trained(tmp_path / "other.pt")
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path, train_root: Path) -> None:
     from pipeline.publish import claimed
 
     with (
         claimed(tmp_path / "run"),
         pytest.raises(DreamshardsError, match="another training run is"),
     ):
-        train(small_config(small_root, None), tmp_path / "run")
+        train(small_config(train_root, None), tmp_path / "run")
 
 
 def test_a_loss_that_is_no_number_stops_with_keys_and_keeps_the_last_checkpoint(
-    tmp_path: Path, small_root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, train_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, done = training.loop._train_step, []
 
@@ -302,9 +328,9 @@ def test_a_loss_that_is_no_number_stops_with_keys_and_keeps_the_last_checkpoint(
 
     monkeypatch.setattr(training.loop, "_train_step", poisoned)
     with pytest.raises(DreamshardsError) as caught:
-        train(small_config(small_root, None), tmp_path / "run")
+        train(small_config(train_root, None), tmp_path / "run")
     message = str(caught.value)
-    assert "the loss is nan on the 256 samples from 0001-0000000512 to 0001-0000000767" in message
+    assert "the loss is nan on the 64 samples from 0001-0000000128 to 0001-0000000191" in message
     assert "last.pt is the last good checkpoint" in message
     content = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert content["progress"]["step"] == STEPS
@@ -315,7 +341,7 @@ def test_a_loss_that_is_no_number_stops_with_keys_and_keeps_the_last_checkpoint(
 
 
 def test_fewer_epochs_than_are_trained_come_round(
-    tmp_path: Path, small_root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, train_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two epochs were built, three are trained: keys say which was read."""
     seen: list[str] = []
@@ -326,19 +352,19 @@ def test_fewer_epochs_than_are_trained_come_round(
         step(run, batch, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training.loop, "_train_step", noting)
-    train(small_config(small_root, None, "epochs=3"), tmp_path / "run")
-    expected = [f"{epoch:04d}-{i:010d}" for epoch in (0, 1, 0) for i in range(1437)]
+    train(small_config(train_root, None, "epochs=3"), tmp_path / "run")
+    expected = [f"{epoch:04d}-{i:010d}" for epoch in (0, 1, 0) for i in range(384)]
     assert seen == expected
 
 
-def test_clipping_bounds_the_step(tmp_path: Path, small_root: Path) -> None:
+def test_clipping_bounds_the_step(tmp_path: Path, train_root: Path) -> None:
     """With gradients clipped to 1e-6 the weights move by no more than lr·steps·1e-6 or so."""
     overrides = (
         "optimizer={lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0, clip_grad_norm: 1e-6}",
         "schedule.kind=constant",
         "epochs=1",
     )
-    config = small_config(small_root, None, *overrides)
+    config = small_config(train_root, None, *overrides)
     train(config, tmp_path / "run")
     torch.manual_seed(config.seed)
     from training.models import build_model
@@ -351,34 +377,47 @@ def test_clipping_bounds_the_step(tmp_path: Path, small_root: Path) -> None:
     assert 0 < moved.sqrt() <= 0.1 * STEPS * 1e-6 * 1.05
 
 
-def test_smoothed_labels_keep_the_loss_up(tmp_path: Path, small_root: Path) -> None:
+def test_smoothed_labels_keep_the_loss_up(tmp_path: Path, train_root: Path) -> None:
     """Cross-entropy against labels smoothed by 0.9 cannot fall below their own entropy."""
-    report = train(small_config(small_root, None, "label_smoothing=0.9"), tmp_path / "run")
+    report = train(small_config(train_root, None, "label_smoothing=0.9"), tmp_path / "run")
     share = 0.1 + 0.9 / 10
     entropy = -(share * torch.tensor(share).log() + 9 * 0.09 * torch.tensor(0.09).log())
     assert report.progress.history[-1]["train_loss"] > entropy
     assert report.progress.history[-1]["train_loss"] < 2.6
 
 
-def test_bfloat16_learns_too(tmp_path: Path, small_root: Path) -> None:
-    report = train(small_config(small_root, None, "hardware.precision=bf16"), tmp_path / "run")
+def test_bfloat16_learns_too(tmp_path: Path, train_root: Path) -> None:
+    report = train(small_config(train_root, None, "hardware.precision=bf16"), tmp_path / "run")
     rows = report.progress.history
     assert rows[1]["train_loss"] < rows[0]["train_loss"]
 
 
+def test_a_compiled_network_learns_the_same(
+    tmp_path: Path, train_root: Path, test_root: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced by torch.compile, with its eager backend: the others need a C compiler and a minute."""
+    import functools
+
+    traced = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", traced)
+    config = small_config(train_root, test_root, "hardware.compile=true")
+    train(config, tmp_path / "run")
+    assert same_weights(whole / "last.pt", tmp_path / "run" / "last.pt")
+
+
 def test_memory_format_changes_no_loss_by_much(
-    tmp_path: Path, small_root: Path, whole: Path
+    tmp_path: Path, train_root: Path, whole: Path
 ) -> None:
     plain = ("hardware.channels_last=false", "epochs=1")
-    report = train(small_config(small_root, None, *plain), tmp_path / "run")
+    report = train(small_config(train_root, None, *plain), tmp_path / "run")
     assert report.progress.history[0]["train_loss"] < 3
 
 
 def test_fine_tuning_from_a_run_starts_where_it_ended(
-    tmp_path: Path, small_root: Path, test_root: Path, whole: Path
+    tmp_path: Path, train_root: Path, test_root: Path, whole: Path
 ) -> None:
     overrides = (f"model.weights={whole / 'last.pt'}", "epochs=1", "optimizer.lr=1e-5")
-    report = train(small_config(small_root, test_root, *overrides), tmp_path / "run")
+    report = train(small_config(train_root, test_root, *overrides), tmp_path / "run")
     assert report.fresh == []
     before = torch.load(whole / "last.pt", weights_only=True)["progress"]["history"][-1]
     assert report.progress.history[0]["test_error"] < before["test_error"] + 0.3
@@ -388,9 +427,9 @@ def test_fine_tuning_from_a_run_starts_where_it_ended(
 
 
 def test_the_command_trains_and_says_what_it_made(
-    small_root: Path, test_root: Path, tmp_path: Path
+    train_root: Path, test_root: Path, tmp_path: Path
 ) -> None:
-    words = command(small_root, test_root, tmp_path / "run", "epochs=1")
+    words = command(train_root, test_root, tmp_path / "run", "epochs=1")
     done = run_command([*words, "--keep-best"])
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -417,21 +456,102 @@ def test_without_torch_the_command_names_the_extra(tmp_path: Path) -> None:
 
 
 def test_several_processes_train_one_model(
-    small_root: Path, test_root: Path, tmp_path: Path
+    train_root: Path, test_root: Path, tmp_path: Path
 ) -> None:
     """Under torchrun: equal steps, every sample once, one set of files, and the run can be gone on with."""
-    words = command(small_root, test_root, tmp_path / "run")
+    words = command(train_root, test_root, tmp_path / "run")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     launch += ["--master-port=29517", *words[1:]]
     done = run_command(launch, env=one_thread())
     assert done.returncode == 0, done.stderr
     content = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert content["progress"]["step"] == 2 * STEPS
-    assert len(content["generators"]) == 2
+    assert len(content["ranks"]) == 2
     assert done.stdout.count("complete; 2 epochs, 12 steps") == 1
     rows = content["progress"]["history"]
     assert rows[1]["train_loss"] < rows[0]["train_loss"]
     assert rows[1]["test_error"] * 360 == pytest.approx(round(rows[1]["test_error"] * 360))
-    uneven = run_command([*launch, "batch_size=255"], env=one_thread())
+    launch[launch.index("--out") + 1] += "-2"
+    uneven = run_command([*launch, "batch_size=63"], env=one_thread())
     assert uneven.returncode != 0
-    assert "batch_size = 255 does not share out equally among 2 ranks" in uneven.stderr
+    assert "batch_size = 63 does not share out equally among 2 ranks" in uneven.stderr
+
+
+# ── live, soft labels ──
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_live_training_gives_the_weights_of_training_from_shards(
+    whole: Path, train_root: Path, test_root: Path, tmp_path: Path, workers: int
+) -> None:
+    """The recipe of the root is rendered in the data workers."""
+    config = small_config(
+        train_root, test_root, "data.live=true", f"data.workers={workers}", "save.every_s=1e-9"
+    )
+    assert train(config, tmp_path / "run").num_steps == 2 * STEPS
+    assert same_weights(whole / "last.pt", tmp_path / "run" / "last.pt")
+
+
+def test_a_live_run_killed_in_mid_epoch_goes_on_to_the_same_weights(
+    whole: Path,
+    train_root: Path,
+    test_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step, done = training.loop._train_step, []
+
+    def dying(*arguments: object) -> None:
+        step(*arguments)  # type: ignore[arg-type]
+        done.append(1)
+        if len(done) == STEPS + 3:
+            raise Killed
+
+    options = ("data.live=true", "data.workers=1", "save.every_s=1e-9")
+    config = small_config(train_root, test_root, *options)
+    monkeypatch.setattr(training.loop, "_train_step", dying)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    assert train(config, tmp_path / "run").num_steps == STEPS - 2
+    assert same_weights(whole / "last.pt", tmp_path / "run" / "last.pt")
+
+
+@pytest.mark.parametrize("live", ["false", "true"])
+def test_shares_of_classes_train_with_their_own_loss(
+    tmp_path: Path, test_root: Path, monkeypatch: pytest.MonkeyPatch, live: str
+) -> None:
+    """The loss of a mixup batch is λ·CE(first) + (1 − λ)·CE(second), by the manifest."""
+    import pyarrow.parquet as pq
+    from torch.nn import functional
+
+    recipe = ("epochs=1", "source.count=64", "augmentation.family=mixup", "augmentation.alpha=1.0")
+    build(load_recipe("digits", recipe), tmp_path / "mixup", InlineExecutor())
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    add = training.loop.Losses.add
+
+    def noting(
+        self: object, keys: object, loss: torch.Tensor, logits: torch.Tensor, *rest: object
+    ) -> None:
+        seen.append((loss.detach(), logits.detach()))
+        add(self, keys, loss, logits, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training.loop.Losses, "add", noting)
+    options = ("epochs=1", f"data.live={live}", "data.workers=0")
+    train(small_config(tmp_path / "mixup", test_root, *options), tmp_path / "run")
+    rows = pq.read_table(tmp_path / "mixup" / "epoch-0000" / "manifest.parquet").to_pydict()
+    weights = torch.tensor(rows["label_weight"])
+    assert 0.1 < weights.std() < 0.4
+    ((loss, logits),) = seen
+    losses = [
+        functional.cross_entropy(logits, torch.tensor(rows[name]).long(), reduction="none")
+        for name in ("label", "second_label")
+    ]
+    expected = (weights * losses[0] + (1 - weights) * losses[1]).mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_wrong_recipe_for_live_training_is_refused(tmp_path: Path) -> None:
+    config = small_config(Path("digit"), None, "data.live=true")
+    with pytest.raises(UsageError, match=r"unknown recipe or root 'digit'.*did you mean 'digits'"):
+        train(config, tmp_path / "run")

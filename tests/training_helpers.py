@@ -14,13 +14,13 @@ from training.config import TrainConfig, load_config
 
 SMALL = (
     "epochs=2",
-    "batch_size=256",
+    "batch_size=64",
     "model.dropout=0.3",
     "hardware.device=cpu",
     "save.tensorboard=false",
 )
 STEPS = 6
-"""Of an epoch of the digits with `SMALL`."""
+"""Of an epoch of 384 digits with `SMALL`."""
 
 
 def small_config(train: Path, test: Path | None, *overrides: str) -> TrainConfig:

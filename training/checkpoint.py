@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.errors import DreamshardsError
 from pipeline.publish import publish
 from training.config import TrainConfig, identity, parse_config
-from training.meter import Meter
+from training.meter import Meter, shared
 from training.models import build_model
 from training.models.weights import read_tensors
 from training.world import World
@@ -69,7 +69,7 @@ def save_checkpoint(
     Raises:
         DreamshardsError: it cannot be written.
     """
-    generators = world.gather(_generators(world))
+    ranks = world.gather({"generators": _generators(world), "meter": asdict(progress.meter)})
     if not world.is_first:
         return
     content = {
@@ -79,9 +79,9 @@ def save_checkpoint(
         "model": learner.net.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "scaler": learner.scaler.state_dict(),
-        "progress": asdict(progress),
+        "progress": asdict(replace(progress, meter=Meter())),
         "stream": stream,
-        "generators": generators,
+        "ranks": ranks,
     }
     with publish(path) as file:
         torch.save(content, file)
@@ -124,10 +124,12 @@ def restore(content: Json, path: Path, about: Json, learner: Learner, world: Wor
     learner.net.load_state_dict(content["model"])
     learner.optimizer.load_state_dict(content["optimizer"])
     learner.scaler.load_state_dict(content["scaler"])
-    if world.rank < len(content["generators"]):
-        _set_generators(content["generators"][world.rank], world)
-    progress = dict(content["progress"])
-    return Progress(**(progress | {"meter": Meter(**progress["meter"])}))
+    ranks = content["ranks"]
+    if world.rank < len(ranks):
+        _set_generators(ranks[world.rank]["generators"], world)
+    meters = [Meter(**rank["meter"]) for rank in ranks]
+    meter = meters[world.rank] if len(meters) == world.size else shared(meters, world.size)
+    return Progress(**(content["progress"] | {"meter": meter}))
 
 
 @dataclass(frozen=True)

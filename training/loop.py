@@ -104,7 +104,7 @@ def _train_epoch(run: Run, events: Events, shown: TrainProgress) -> bool:
         if faulty:
             raise _no_number(run, fault, lr)
         shown.show(progress.epoch, run.step_in_epoch, progress.meter)
-        events.scalars(progress.step, {"train/loss": progress.meter.mean_loss, "train/lr": lr})
+        events.scalars(progress.step, _scalars(progress.meter, losses.recent, lr))
         if (stopped or late) and not last_one:
             run.save(batches=progress.step - pass_begun)
             saved_s = time.monotonic()
@@ -168,6 +168,7 @@ def _test(run: Run) -> Meter | None:
     """Return loss and error on the test root, over all ranks; None without one."""
     if run.test is None:
         return None
+    run.world.share_buffers(run.learner.net)
     run.model.eval()
     meter = Meter()
     sums = torch.zeros(2, dtype=torch.float64, device=run.world.device)
@@ -181,6 +182,15 @@ def _test(run: Run) -> Meter | None:
         meter.samples += len(labels)
     meter.loss, meter.wrong = sums.tolist()
     return meter.summed(run.world)
+
+
+def _scalars(meter: Meter, loss: float, lr: float) -> dict[str, float | None]:
+    return {
+        "train/loss": loss,
+        "train/lr": lr,
+        "train/samples_per_s": meter.rate,
+        "train/data_wait": meter.wait_share,
+    }
 
 
 def _no_number(run: Run, fault: str | None, lr: float) -> DreamshardsError:

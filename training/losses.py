@@ -11,10 +11,14 @@ from training.meter import Meter
 
 
 class Losses:
-    """Collects steps for a meter, and finds the first whose loss is no number."""
+    """Collects steps for a meter, and finds the first whose loss is no number.
+
+    Attributes:
+        recent: mean loss of the steps that were looked at last.
+    """
 
     def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+        self._meter, self.recent = meter, 0.0
         self._keys: list[Sequence[str]] = []
         self._values: list[torch.Tensor] = []
 
@@ -35,6 +39,7 @@ class Losses:
             return None
         values = torch.stack(self._values).tolist()
         batches, self._keys, self._values = self._keys, [], []
+        self.recent = sum(loss for loss, _ in values) / len(values)
         for keys, (loss, wrong) in zip(batches, values, strict=True):
             if not math.isfinite(loss):
                 return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -76,3 +76,16 @@ class Meter:
     def wait_share(self) -> float:
         """The share of the time spent waiting for data, 0 to 1."""
         return self.waited_s / max(self.seconds, 1e-9)
+
+
+def shared(meters: Sequence[Meter], num_ranks: int) -> Meter:
+    """Return what each of `num_ranks` ranks takes over from the ranks that a run had before."""
+    loss, wrong, samples = (
+        sum(getattr(meter, name) for meter in meters) / num_ranks
+        for name in ("loss", "wrong", "samples")
+    )
+    seconds, waited_s = (
+        sum(getattr(meter, name) for meter in meters) / len(meters)
+        for name in ("seconds", "waited_s")
+    )
+    return Meter(loss, wrong, samples, seconds, waited_s)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from pipeline.errors import UsageError
 from training.config import HardwareConfig
@@ -57,6 +57,12 @@ class World:
             return list(flags)
         counts = self.sum(torch.tensor([float(flag) for flag in flags], device=self.device))
         return [count > 0 for count in counts.tolist()]
+
+    def share_buffers(self, net: nn.Module) -> None:
+        """Give every rank the first one's buffers: the running statistics that a checkpoint holds."""
+        if self.size > 1:
+            for buffer in net.buffers():
+                distributed.broadcast(buffer, 0)
 
     def gather(self, value: Any) -> list[Any]:
         """Return every rank's value, by rank."""
