@@ -22,14 +22,15 @@ class DataConfig(Section):
     """The roots to train on and to test with, local folders or object stores.
 
     With `live`, `train` may also be a recipe (a preset or a YAML file), which is rendered while training;
-    `inputs` are overrides that say where its inputs lie, such as `source.path=data`.
+    `inputs` are overrides that say where its inputs lie, such as `source.path=data`. Batches are made by
+    threads of the training process, or by `workers` processes.
     """
 
     train: str
     test: str | None = None
     live: bool = False
     inputs: tuple[str, ...] = Field((), strict=False)
-    workers: int | None = Field(None, ge=0, le=256)
+    workers: int = Field(0, ge=0, le=256)
     cache_dir: str | None = None
     cache_bytes: int | None = Field(None, ge=1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.stream import KeyedBatch, LiveStream, ShardStream
-from training.config import DataConfig, TrainConfig
+from training.config import TrainConfig
 from training.models import check_shape
 from training.world import World
 
@@ -31,18 +30,14 @@ def open_training(config: TrainConfig, world: World) -> Stream:
         "rank": world.rank,
         "world_size": world.size,
         "return_keys": True,
+        "pin_memory": _pins(world) and data.workers == 0,
     }
     stream: Stream
     if data.live:
         stream = LiveStream(data.train, overrides=data.inputs, **options)
     else:
-        stream = ShardStream(
-            data.train,
-            cache_dir=data.cache_dir,
-            cache_bytes=data.cache_bytes,
-            pin_memory=_pins(world) and not _num_workers(data),
-            **options,
-        )
+        cache: dict[str, Any] = {"cache_dir": data.cache_dir, "cache_bytes": data.cache_bytes}
+        stream = ShardStream(data.train, **cache, **options)
     check_shape(config.model, stream.shape, data.train)
     return stream
 
@@ -77,8 +72,8 @@ def open_test(config: TrainConfig, world: World, training: Stream) -> ShardStrea
 
 
 def training_batches(config: TrainConfig, stream: Stream, world: World) -> Iterator[KeyedBatch]:
-    """Yield the rest of the stream's epoch, read here or by worker processes."""
-    num_workers = _num_workers(config.data)
+    """Yield the rest of the stream's epoch, made by threads of this process or by workers."""
+    num_workers = config.data.workers
     if num_workers == 0:
         return iter(stream)
     loader: DataLoader[KeyedBatch] = DataLoader(
@@ -90,16 +85,6 @@ def training_batches(config: TrainConfig, stream: Stream, world: World) -> Itera
         generator=torch.Generator(),  # its draw would else shift those of dropout
     )
     return iter(loader)
-
-
-def _num_workers(data: DataConfig) -> int:
-    """Return the worker processes of one rank: by default none for shards, for live all its CPUs but one."""
-    if data.workers is not None:
-        return data.workers
-    if not data.live:
-        return 0
-    num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, len(os.sched_getaffinity(0)) // num_ranks - 1)
 
 
 def _share(config: TrainConfig, world: World) -> int:

@@ -86,6 +86,7 @@ def draw_curves(out: Path, history: Sequence[Row], title: str) -> None:
                 )
         axes.set(xlabel="epoch", ylabel=unit)
         axes.set_ylim(bottom=0)
+        axes.margins(x=0.12)  # room for the last values
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
