@@ -269,6 +269,7 @@ def test_a_root_still_being_built_is_refused(tmp_path: Path, train_root: Path) -
     (root / "recipe.json").write_bytes((train_root / "recipe.json").read_bytes())
     with pytest.raises(DreamshardsError, match="the build is not complete"):
         train(small_config(root, None), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_pictures_for_a_network_of_clips_are_refused(tmp_path: Path, train_root: Path) -> None:

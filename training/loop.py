@@ -99,6 +99,7 @@ def _train_epoch(run: Run, events: Events, shown: TrainProgress) -> bool:
         if len(losses) < world.steps_between_looks and not last_one:
             continue
         fault = losses.look()
+        progress.meter.count_time()
         late = time.monotonic() - saved_s > config.save.every_s
         stopped, late, faulty = world.any(run.stop.requested, late, fault is not None)
         if faulty:

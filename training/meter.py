@@ -33,20 +33,27 @@ class Meter:
     seconds: float = 0.0
     waited_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._counted_until = time.perf_counter()
+
     def waiting(self, batches: Iterable[T]) -> Iterator[T]:
         """Yield batches and take the time, of waiting and in all."""
         remaining = iter(batches)
-        begun = time.perf_counter()
+        self._counted_until = time.perf_counter()
         while True:
             asked = time.perf_counter()
             batch = next(remaining, None)
-            arrived = time.perf_counter()
-            self.waited_s += arrived - asked
-            self.seconds += arrived - begun
-            begun = arrived
+            self.waited_s += time.perf_counter() - asked
+            self.count_time()
             if batch is None:
                 return
             yield batch
+
+    def count_time(self) -> None:
+        """Count the seconds up to now."""
+        now = time.perf_counter()
+        self.seconds += now - self._counted_until
+        self._counted_until = now
 
     def summed(self, world: World) -> Meter:
         """Return the sums over all ranks; times are the mean of theirs."""

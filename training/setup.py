@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,8 +152,12 @@ def held(out: Path, world: World) -> Iterator[None]:
         DreamshardsError: another run is at work there, or it cannot be made.
     """
     if world.is_first:
-        with claimed(out, "training run"):
-            yield
+        try:
+            with claimed(out, "training run"):
+                yield
+        finally:
+            with suppress(OSError):
+                out.rmdir()  # if it is empty: nothing could be begun
     else:
         yield
 
