@@ -82,6 +82,10 @@ def fill_band_masks(low: F64, bands: F64) -> None:
             low[i, j] *= rest
 
 
+_LEAST_SPREAD = 1e-300
+"""Values that lie closer are taken for equal: the scale of their places would be infinite."""
+
+
 @kernel
 def argsort(values: F64, order: I32, spare: I32) -> None:
     """Sort, by 22 bits of each value's place between the least and the greatest.
@@ -96,7 +100,8 @@ def argsort(values: F64, order: I32, spare: I32) -> None:
     least = greatest = values[0]
     for value in values:
         least, greatest = min(least, value), max(greatest, value)
-    scale = (_RADIX * _RADIX - 1) / (greatest - least) if greatest > least else 0.0
+    spread = greatest - least
+    scale = (_RADIX * _RADIX - 1) / spread if spread > _LEAST_SPREAD else 0.0
     low_counts, high_counts = np.zeros(_RADIX, np.int32), np.zeros(_RADIX, np.int32)
     keys, half_sorted = spare[0], spare[1]
     for k in range(n):
