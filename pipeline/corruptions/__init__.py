@@ -1,0 +1,1 @@
+"""Corruptions of CIFAR-C, ImageNet-C and C-bar, made from clean pictures."""
