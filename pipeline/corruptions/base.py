@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.pictures.arithmetic import log
 from pipeline.pictures.splitmix import next_signed
-from pipeline.render.jit import inlined, kernel
+from pipeline.render.jit import inlined, kernel, read_only
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 U64: TypeAlias = npt.NDArray[np.uint64]
@@ -47,6 +47,18 @@ class Corruption(NamedTuple):
     cifar: Sequence[Constants] | None
     imagenet: Sequence[Constants] | None
     apply: Callable[[U8, Constants, U64], U8]
+
+
+def rows(images: U8) -> U8:
+    """Return the values of each picture in one row, uint8 [n, S·S·3], read-only: a kernel's input."""
+    flat: U8 = read_only(images.reshape(len(images), -1))
+    return flat
+
+
+def planes(images: U8) -> U8:
+    """Return each picture's rows with their channels side by side, uint8 [n, S, S·3], read-only."""
+    lines: U8 = read_only(images.reshape(*images.shape[:2], -1))
+    return lines
 
 
 @inlined
