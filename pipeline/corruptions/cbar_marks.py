@@ -11,7 +11,7 @@ from pipeline.corruptions.base import F64, U8, U64, Constants, fill_normals, fin
 from pipeline.corruptions.cbar_patterns import below
 from pipeline.pictures.arithmetic import atan2, power, sin_cos
 from pipeline.pictures.splitmix import next_unit
-from pipeline.render.jit import inlined, kernel
+from pipeline.render.jit import inlined, kernel, read_only
 
 _PI = 3.141592653589793
 _TWO_PI = 6.283185307179586
@@ -166,19 +166,19 @@ def _lines(images: U8, num_lines: int, seeds: U64, out: U8) -> None:
 def sparkles(images: U8, constants: Constants, seeds: U64) -> U8:
     """Lay five white stars of radius s % of the side over a picture; their light falls off as distance⁻²."""
     out = np.empty_like(images)
-    _sparkles(images, 0.01 * constants[0] * images.shape[1], seeds, out)
+    _sparkles(read_only(images), 0.01 * constants[0] * images.shape[1], read_only(seeds), out)
     return out
 
 
 def inverse_sparkles(images: U8, constants: Constants, seeds: U64) -> U8:
     """Leave a picture inside one star of a quarter of the side; outside it fades to white, faster with s."""
     out = np.empty_like(images)
-    _inverse_sparkles(images, 0.13 * constants[0], seeds, out)
+    _inverse_sparkles(read_only(images), 0.13 * constants[0], read_only(seeds), out)
     return out
 
 
 def lines(images: U8, constants: Constants, seeds: U64) -> U8:
     """Draw ⌊s · side / 10⌋ grey lines of similar directions, each twice as long as the side."""
     out = np.empty_like(images)
-    _lines(images, int(constants[0] / 10 * images.shape[1]), seeds, out)
+    _lines(read_only(images), int(constants[0] / 10 * images.shape[1]), read_only(seeds), out)
     return out

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.corruptions.base import F64, I64, U8, U64, Constants, finish_bytes
 from pipeline.pictures.arithmetic import atan2, cos, sin, sin_cos
 from pipeline.pictures.splitmix import next_unit
-from pipeline.render.jit import inlined, kernel
+from pipeline.render.jit import inlined, kernel, read_only
 
 _PI = 3.141592653589793
 _TWO_PI = 6.283185307179586
@@ -187,33 +187,33 @@ def _checkerboard(images: U8, share: float, seeds: U64, out: U8) -> None:
 def single_frequency_greyscale(images: U8, constants: Constants, seeds: U64) -> U8:
     """Add a plane wave of amplitude 19.6 s, one frequency U(−π, π) per pixel, the other not above it."""
     out = np.empty_like(images)
-    _single_frequency(images, 19.6 * constants[0], seeds, out)
+    _single_frequency(read_only(images), 19.6 * constants[0], read_only(seeds), out)
     return out
 
 
 def cocentric_sine_waves(images: U8, constants: Constants, seeds: U64) -> U8:
     """Add saw-toothed rings of height 12.8 s around a point, bent by a sine of the angle."""
     out = np.empty_like(images)
-    _cocentric_waves(images, 12.8 * constants[0], seeds, out)
+    _cocentric_waves(read_only(images), 12.8 * constants[0], read_only(seeds), out)
     return out
 
 
 def plasma_noise(images: U8, constants: Constants, seeds: U64) -> U8:
     """Blend in coloured plasma, 6.4 s of 255: places displaced four to six times by waves of each other."""
     out = np.empty_like(images)
-    _plasma(images, 6.4 * constants[0], seeds, out)
+    _plasma(read_only(images), 6.4 * constants[0], read_only(seeds), out)
     return out
 
 
 def perlin_noise(images: U8, constants: Constants, seeds: U64) -> U8:
     """Blend in, by 0.05 s, grey turbulence: five octaves of absolute Perlin noise."""
     out = np.empty_like(images)
-    _turbulence(images, 0.05 * constants[0], seeds, out)
+    _turbulence(read_only(images), 0.05 * constants[0], read_only(seeds), out)
     return out
 
 
 def checkerboard_cutout(images: U8, constants: Constants, seeds: U64) -> U8:
     """Turn s/10 of the fields of one colour of a slanted checkerboard grey; they have 0.1 to 0.25 sides."""
     out = np.empty_like(images)
-    _checkerboard(images, 0.1 * constants[0], seeds, out)
+    _checkerboard(read_only(images), 0.1 * constants[0], read_only(seeds), out)
     return out

@@ -188,9 +188,9 @@ def blue_noise_sample(images: U8, constants: Constants, seeds: U64) -> U8:
     inner = inner_side(side)
     sizes = np.sqrt(_square_frequencies(side))
     _blue_noise(
-        images,
+        read_only(images),
         0.3 * constants[0] - 2.5,
-        seeds,
+        read_only(seeds),
         sizes,
         inner,
         twiddles(inner),
@@ -206,6 +206,13 @@ def brownish_noise(images: U8, constants: Constants, seeds: U64) -> U8:
     inner = inner_side(side)
     sizes = 1.0 / (_square_frequencies(side) + 1.0)
     _brownish_noise(
-        images, 6.4 * constants[0], seeds, sizes, inner, twiddles(inner), waves(side), out
+        read_only(images),
+        6.4 * constants[0],
+        read_only(seeds),
+        sizes,
+        inner,
+        twiddles(inner),
+        waves(side),
+        out,
     )
     return out

@@ -234,7 +234,7 @@ def _zoom_channels(images: U8, seeds: U64, places: I64, weights: F64, out: U8) -
 def circular_motion_blur(images: U8, constants: Constants, seeds: U64) -> U8:
     """Average a picture turned about its middle by −1.5 s to 1.5 s degrees; draws nothing from the seeds."""
     out = np.empty_like(images)
-    _turn(images, _turns(1.5 * constants[0]), out)
+    _turn(read_only(images), _turns(1.5 * constants[0]), out)
     return out
 
 
@@ -244,5 +244,7 @@ def transverse_chromatic_abberation(images: U8, constants: Constants, seeds: U64
     s = constants[0]
     tables = [_zoom_taps(images.shape[1], factor) for factor in (1.0, 1 + 0.025 * s, 1 + 0.05 * s)]
     places = np.stack([table[0] for table in tables])
-    _zoom_channels(images, seeds, places, np.stack([table[1] for table in tables]), out)
+    _zoom_channels(
+        read_only(images), read_only(seeds), places, np.stack([table[1] for table in tables]), out
+    )
     return out

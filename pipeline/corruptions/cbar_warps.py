@@ -20,7 +20,7 @@ from pipeline.corruptions.base import (
 from pipeline.corruptions.filters import gaussian_weights
 from pipeline.pictures.arithmetic import cos, power, sin, sin_cos
 from pipeline.pictures.splitmix import next_unit
-from pipeline.render.jit import inlined, kernel
+from pipeline.render.jit import inlined, kernel, read_only
 
 _TWO_PI = 6.283185307179586
 _HALF_PI = 1.5707963267948966
@@ -246,7 +246,7 @@ def _caustic_refraction(images: U8, s: float, seeds: U64, weights: F64, out: U8)
 def ripple(images: U8, constants: Constants, seeds: U64) -> U8:
     """Displace rows and columns by sines of 0.25 s % of the side, of a tenth to three tenths of it long."""
     out = np.empty_like(images)
-    _ripple(images, 0.0025 * constants[0] * images.shape[1], seeds, out)
+    _ripple(read_only(images), 0.0025 * constants[0] * images.shape[1], read_only(seeds), out)
     return out
 
 
@@ -255,12 +255,16 @@ def pinch_and_twirl(images: U8, constants: Constants, seeds: U64) -> U8:
     out = np.empty_like(images)
     num = _PINCH_CELLS[images.shape[1] > CIFAR_SIDE]
     s = constants[0]
-    _pinch_and_twirl(images, num, 0.04 * s + 0.1, s / 10 * _HALF_PI, seeds, out)
+    _pinch_and_twirl(
+        read_only(images), num, 0.04 * s + 0.1, s / 10 * _HALF_PI, read_only(seeds), out
+    )
     return out
 
 
 def caustic_refraction(images: U8, constants: Constants, seeds: U64) -> U8:
     """Show a picture through rippled water: displaced by up to s/20 of the side, slopes lit and shaded."""
     out = np.empty_like(images)
-    _caustic_refraction(images, constants[0], seeds, gaussian_weights(1.0), out)
+    _caustic_refraction(
+        read_only(images), constants[0], read_only(seeds), gaussian_weights(1.0), out
+    )
     return out
