@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -129,6 +129,7 @@ IDENTITY = list(range(10))
         ([0, 1, 2, 3, 4, 6, 5, 7, 8, 9], 0),
         ([1, 2, 3, 4, 5, 6, 7, 8, 9, 0], 9),
         (IDENTITY[::-1], 15),
+        ([4, 3, 5, 6, 7, 8, 9, 0, 1, 2], 18),  # the farthest there is
     ],
 )
 def test_distance_of_known_rankings(ranking, distance):
@@ -156,6 +157,7 @@ def test_distance_held_to_the_first_or_to_the_frame_before():
     assert t5d(best, difficulty=3) == 0.0
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_distances_are_those_of_a_slow_walk(data):
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(2, 5)))
@@ -170,7 +172,7 @@ def test_distances_are_those_of_a_slow_walk(data):
     difficulty = 1 if noise else data.draw(st.integers(1, shape[1] - 1))
     found = t5d(rankings[..., :5], noise=noise, difficulty=difficulty)
     assert found == pytest.approx(_slow_t5d(rankings, noise=noise, difficulty=difficulty))
-    assert 0 <= found <= 15
+    assert 0 <= found <= 18
 
 
 def test_mean_flip_rate_of_known_networks():
@@ -219,7 +221,7 @@ def test_which_sequences_are_noise():
         (lambda: t5d(np.zeros((2, 3, 4), np.int64)), r"allowed: \[n, F, 5\]"),
         (lambda: mfr(dict.fromkeys(SEQUENCES, 3.4)), "got 3.4; allowed: 0 to 1, not percent"),
         (lambda: mfr(dict.fromkeys(SEQUENCES, 0.1), normalise="x"), "normalise = 'x'"),
-        (lambda: mt5d(dict.fromkeys(SEQUENCES, 16.0)), "got 16.0; allowed: 0 to 15"),
+        (lambda: mt5d(dict.fromkeys(SEQUENCES, 19.0)), "got 19.0; allowed: 0 to 18"),
         (
             lambda: mt5d(dict.fromkeys(SEQUENCES, 1.0), reference={"snow": 1.0}),
             "gaussian_noise: the reference has no value",

@@ -1,7 +1,7 @@
 """The five safety measures as pure functions of arrays; no file, no model, and torch only in `adversary`.
 
 Every measure is a fraction, 0 to 1, also where the papers print percent; one divided by AlexNet's is 1 for
-AlexNet. Two are not fractions: the top-5 distance goes from 0 to 15, and a count is a count.
+AlexNet. Two are not fractions: the top-5 distance goes from 0 to 18, and a count is a count.
 """
 
 from evaluation.measures.anomaly import (
