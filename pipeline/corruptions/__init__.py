@@ -76,10 +76,12 @@ def corrupt(
     """
     _check_arrays(images, seeds)
     constants = constants_of(name, severity, images.shape[1], scale)
+    if len(images) == 0:
+        return images.copy()
     apply = CORRUPTIONS[name].apply
     if apply is weather.frost:
         apply = partial(weather.frost, pictures=frost)
-    return apply(images, constants, seeds)
+    return apply(np.ascontiguousarray(images), constants, seeds)
 
 
 def constants_of(name: str, severity: int, size: int, scale: str = "auto") -> Constants:

@@ -38,8 +38,8 @@ class Corruption(NamedTuple):
         cifar: the constants of severities 1 to 5 for pictures of CIFAR's size; None where the benchmark
             has no such corruption.
         imagenet: those for larger pictures.
-        apply: (images uint8 [n, S, S, 3], the constants of one severity, seeds uint64 [n]) → uint8
-            [n, S, S, 3], a new array.
+        apply: (images uint8 [n, S, S, 3], C-contiguous, the constants of one severity, seeds uint64 [n]) →
+            uint8 [n, S, S, 3], a new array.
     """
 
     name: str

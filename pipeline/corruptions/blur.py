@@ -103,7 +103,7 @@ def _defocus(images: U8, quadrant: F64, out: U8) -> None:
 
 def defocus_blur(images: U8, constants: Constants, seeds: U64) -> U8:
     """Blur by a disk with a softened rim; constants: (radius, σ of the rim). Draws nothing."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     _defocus(planes(images), _quadrant(*constants), out.reshape(*out.shape[:2], -1))
     return out
 
@@ -169,7 +169,7 @@ def glass_blur(images: U8, constants: Constants, seeds: U64, *, swap: bool = Fal
     value, and so it does here. `swap` does what was meant.
     """
     sigma, delta, rounds = constants
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     lines = out.reshape(*out.shape[:2], -1)
     weights = gaussian_weights(sigma)
     _glass(planes(images), weights, int(delta), int(rounds), swap, read_only(seeds), lines)
@@ -189,7 +189,7 @@ def _motion(images: U8, weights: F64, seeds: U64, out: U8) -> None:
 
 def motion_blur(images: U8, constants: Constants, seeds: U64) -> U8:
     """Blur along a line, at an angle of U(−45°, 45°); constants: (radius, σ), in pixels."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     weights = motion_weights(*constants)
     _motion(planes(images), weights, read_only(seeds), out.reshape(*out.shape[:2], -1))
     return out
@@ -244,7 +244,7 @@ def _zoom_tables(size: int, stop: float, step: float) -> tuple[I64, I64, F64]:
 
 def zoom_blur(images: U8, constants: Constants, seeds: U64) -> U8:
     """Average a picture with zooms into it by 1, 1 + step, …; constants: (stop, step). Draws nothing."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     tables = _zoom_tables(images.shape[1], *constants)
     _zoom(planes(images), *tables, out.reshape(*out.shape[:2], -1))
     return out

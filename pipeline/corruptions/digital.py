@@ -33,7 +33,7 @@ def _flatten(images: U8, share: float, out: U8) -> None:
 
 def contrast(images: U8, constants: Constants, seeds: U64) -> U8:
     """Bring each channel nearer to its mean; constants: (share of the difference kept,). Draws nothing."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     _flatten(rows(images), constants[0], out.reshape(len(out), -1))
     return out
 
@@ -42,7 +42,7 @@ def pixelate(images: U8, constants: Constants, seeds: U64) -> U8:
     """Shrink pictures and enlarge them again, by boxes; constants: (share of the side,). Draws nothing."""
     size = images.shape[1]
     small = max(int(size * constants[0]), 1)
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     for source, result in zip(images, out, strict=True):
         shrunk = Image.fromarray(source).resize((small, small), Image.Resampling.BOX)
         result[:] = np.asarray(shrunk.resize((size, size), Image.Resampling.BOX))
@@ -51,7 +51,7 @@ def pixelate(images: U8, constants: Constants, seeds: U64) -> U8:
 
 def jpeg_compression(images: U8, constants: Constants, seeds: U64) -> U8:
     """Encode pictures as JPEG, colours at half size, and decode; constants: (quality,). Draws nothing."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     for source, result in zip(images, out, strict=True):
         with io.BytesIO() as file:
             Image.fromarray(source).save(file, "JPEG", quality=int(constants[0]))

@@ -187,7 +187,7 @@ def elastic_transform(images: U8, constants: Constants, seeds: U64) -> U8:
     alpha, sigma, jitter = constants
     size = images.shape[1]
     matrix, reach = smoothing(size, sigma) if alpha != 0.0 else (read_only(np.zeros((1, 1))), 0)
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     results = out.reshape(*out.shape[:2], -1)
     _deform(planes(images), alpha, jitter, matrix, reach, read_only(seeds), results)
     return out

@@ -18,6 +18,7 @@ from pipeline.corruptions.base import F64, U8, U64, fill_normals
 from pipeline.corruptions.frost_kernels import add_standardised, grow_ferns, tilt, tint
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.pictures.fields import fill_phases, transform, twiddles
+from pipeline.render.jit import read_only
 
 SMALL_SCALE = 0.2
 _NUM_PANES = 5
@@ -103,8 +104,8 @@ class FrostPictures:
                 )
         if not panes:
             raise UsageError("frost: no panes given; at least one is needed")
-        self.whole = tuple(np.ascontiguousarray(pane) for pane in panes)
-        self.small = tuple(np.ascontiguousarray(pane[2::5, 2::5]) for pane in panes)
+        self.whole: tuple[U8, ...] = tuple(read_only(pane) for pane in panes)
+        self.small: tuple[U8, ...] = tuple(read_only(pane[2::5, 2::5]) for pane in panes)
 
     def at(self, scale: float) -> tuple[U8, ...]:
         """Return the panes at scale 1 or 0.2."""

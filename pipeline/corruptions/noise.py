@@ -38,7 +38,7 @@ def _add_normals(images: U8, deviation: float, seeds: U64, out: U8) -> None:
 
 def gaussian_noise(images: U8, constants: Constants, seeds: U64) -> U8:
     """Add to each value of 0…1 its own normal number; constants: (standard deviation,)."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     _add_normals(rows(images), constants[0], read_only(seeds), out.reshape(len(out), -1))
     return out
 
@@ -109,7 +109,7 @@ def shot_noise(images: U8, constants: Constants, seeds: U64) -> U8:
 
     Exact: every value's distribution of resulting bytes is tabulated and inverted.
     """
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     cumulated, guide = _poisson_table(constants[0])
     _shoot(rows(images), cumulated, guide, read_only(seeds), out.reshape(len(out), -1))
     return out
@@ -131,7 +131,7 @@ def _salt_and_pepper(images: U8, probability: float, seeds: U64, out: U8) -> Non
 
 def impulse_noise(images: U8, constants: Constants, seeds: U64) -> U8:
     """Make each value 0 or 255, equally likely, with some probability; constants: (probability,)."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     _salt_and_pepper(rows(images), constants[0], read_only(seeds), out.reshape(len(out), -1))
     return out
 

@@ -126,7 +126,7 @@ def _snow(
 def snow(images: U8, constants: Constants, seeds: U64) -> U8:
     """Let it snow; constants: (mean, deviation, zoom, threshold, radius and σ of the blur, mix)."""
     mean, deviation, zoom, threshold, radius, sigma, mix = constants
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     _snow(
         planes(images),
         (mean, deviation, threshold, mix),
@@ -185,7 +185,7 @@ def frost(
     heights, widths = np.array([pane.shape[:2] for pane in panes], np.int64).T.copy()
     places = np.empty((len(images), 3), np.int64)
     _places(read_only(seeds), heights, widths, size, places)
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     sources, results = planes(images), out.reshape(*out.shape[:2], -1)
     lines = [read_only(pane.reshape(len(pane), -1)) for pane in panes]
     for i, (index, top, left) in enumerate(places.tolist()):
@@ -217,7 +217,7 @@ def fog(images: U8, constants: Constants, seeds: U64) -> U8:
     thickness, decay = constants
     size = images.shape[1]
     field = np.empty((1 << (size - 1).bit_length(),) * 2)
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     results = out.reshape(*out.shape[:2], -1)
     _fog(planes(images), thickness, decay, field, read_only(seeds), results)
     return out
@@ -273,7 +273,7 @@ def _brighten(images: U8, added: float, out: U8) -> None:
 
 def brightness(images: U8, constants: Constants, seeds: U64) -> U8:
     """Add to the value of HSV colours; constants: (addition,). Draws nothing."""
-    out = np.empty_like(images)
+    out = np.empty(images.shape, np.uint8)
     _brighten(read_only(images.reshape(len(images), -1)), constants[0], out.reshape(len(out), -1))
     return out
 
