@@ -37,7 +37,6 @@ def plasma_twin(words, size, decay):
 def snow_twin(image, constants, seed):
     mean, deviation, zoom, threshold, radius, sigma, mix = constants
     words, size = Words(seed), len(image)
-    # Rows have an even number of pixels, so pairs of normal numbers do not straddle them.
     layer = mean + deviation * words.normals(size * size).reshape(size, size)
     layer = zoom_twin(layer, zoom)
     layer[layer < threshold] = 0

@@ -11,131 +11,17 @@ from pipeline.corruptions.base import (
     U64,
     Constants,
     Corruption,
-    fill_normals,
     finish,
     finish_bytes,
     planes,
+    rows,
 )
-from pipeline.corruptions.filters import clipped_zoom, motion, motion_weights, zoom_table
 from pipeline.corruptions.frost_pictures import FrostPictures, generated_frost
 from pipeline.corruptions.plasma import fill_plasma
+from pipeline.corruptions.snow import snow
 from pipeline.errors import UsageError
-from pipeline.pictures.splitmix import next_signed, next_word
+from pipeline.pictures.splitmix import next_word
 from pipeline.render.jit import inlined, kernel, read_only
-
-_RED, _GREEN, _BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)
-
-
-@kernel
-def fill_flakes(
-    state: U64,
-    mean: float,
-    deviation: float,
-    threshold: float,
-    first: I64,
-    second: I64,
-    share: F64,
-    weights: F64,
-    scratch: F64,
-    out: U8,
-) -> None:
-    """Draw a layer of falling snow.
-
-    Normal numbers are zoomed into; what stays below a threshold is no flake; the rest is blurred along a
-    direction of U(−135°, −45°).
-
-    Args:
-        state: uint64 [1], of a SplitMix64, advanced.
-        mean, deviation: of the normal numbers.
-        threshold: below it there is no snow.
-        first, second, share: of `zoom_table`.
-        weights: of `motion_weights`, float64 [L].
-        scratch: float64 [3, S, S + 2·L], overwritten.
-        out: uint8 [S, S], written.
-    """
-    size = len(out)
-    normals, zoomed = scratch[0, :, :size], scratch[1, :, :size]
-    for y in range(size):
-        fill_normals(state, normals[y])
-        for x in range(size):
-            normals[y, x] = mean + deviation * normals[y, x]
-    line, flakes = np.empty(size), np.empty((size, size), np.uint8)
-    clipped_zoom(normals, 1, first, second, share, line, zoomed)
-    for y in range(size):
-        for x in range(size):
-            value = zoomed[y, x]
-            flakes[y, x] = finish(value) if value >= threshold else np.uint8(0)
-    motion(flakes, 1, weights, -90.0 + 45.0 * next_signed(state), scratch[2], line, out)
-
-
-@kernel
-def lay_snow(picture: U8, flakes: U8, mix: float, out: U8) -> None:
-    """Whiten a picture towards its brightness and add flakes, and the same flakes turned by 180°.
-
-    Args:
-        picture: uint8 [S, S·3].
-        flakes: uint8 [S, S].
-        mix: the share of the picture that is kept as it is.
-        out: uint8 [S, S·3], written.
-    """
-    size = len(flakes)
-    kept, whitened = np.float32(mix), np.float32(1.0 - mix)
-    for y in range(size):
-        source, result = picture[y], out[y]
-        layer, turned = flakes[y], flakes[size - 1 - y]
-        for x in range(size):
-            red = np.float32(source[3 * x]) / np.float32(255.0)
-            green = np.float32(source[3 * x + 1]) / np.float32(255.0)
-            blue = np.float32(source[3 * x + 2]) / np.float32(255.0)
-            grey = _RED * red + _GREEN * green + _BLUE * blue
-            white = grey * np.float32(1.5) + np.float32(0.5)
-            snow, other = layer[x] / 255.0, turned[size - 1 - x] / 255.0
-            result[3 * x] = finish(float(kept * red + whitened * max(red, white)) + snow + other)
-            result[3 * x + 1] = finish(
-                float(kept * green + whitened * max(green, white)) + snow + other
-            )
-            result[3 * x + 2] = finish(
-                float(kept * blue + whitened * max(blue, white)) + snow + other
-            )
-
-
-@kernel
-def _snow(
-    images: U8,
-    constants: tuple[float, float, float, float],
-    first: I64,
-    second: I64,
-    share: F64,
-    weights: F64,
-    seeds: U64,
-    out: U8,
-) -> None:
-    """Let it snow on `images`, uint8 [n, S, S·3]; constants: mean, deviation, threshold, mix."""
-    mean, deviation, threshold, mix = constants
-    size = images.shape[1]
-    scratch, flakes = np.empty((3, size, size + 2 * weights.size)), np.empty((size, size), np.uint8)
-    state = np.empty(1, np.uint64)
-    for i in range(len(images)):
-        state[0] = seeds[i]
-        fill_flakes(
-            state, mean, deviation, threshold, first, second, share, weights, scratch, flakes
-        )
-        lay_snow(images[i], flakes, mix, out[i])
-
-
-def snow(images: U8, constants: Constants, seeds: U64) -> U8:
-    """Let it snow; constants: (mean, deviation, zoom, threshold, radius and σ of the blur, mix)."""
-    mean, deviation, zoom, threshold, radius, sigma, mix = constants
-    out = np.empty(images.shape, np.uint8)
-    _snow(
-        planes(images),
-        (mean, deviation, threshold, mix),
-        *zoom_table(images.shape[1], zoom),
-        motion_weights(radius, sigma),
-        read_only(seeds),
-        out.reshape(*out.shape[:2], -1),
-    )
-    return out
 
 
 @kernel
@@ -274,7 +160,7 @@ def _brighten(images: U8, added: float, out: U8) -> None:
 def brightness(images: U8, constants: Constants, seeds: U64) -> U8:
     """Add to the value of HSV colours; constants: (addition,). Draws nothing."""
     out = np.empty(images.shape, np.uint8)
-    _brighten(read_only(images.reshape(len(images), -1)), constants[0], out.reshape(len(out), -1))
+    _brighten(rows(images), constants[0], out.reshape(len(out), -1))
     return out
 
 
