@@ -73,14 +73,14 @@ def finish_bytes(value: float) -> np.uint8:
     return np.uint8(min(max(value, 0.0), 255.0))
 
 
-@inlined
+@kernel
 def mirrored(index: int, size: int) -> int:
     """Return the index in 0…size − 1 that `index` shows where the edge is repeated: … 1 0 0 1 2 …"""
     place = index % (2 * size)
     return place if place < size else 2 * size - 1 - place
 
 
-@inlined
+@kernel
 def mirrored_inside(index: int, size: int) -> int:
     """Return the index in 0…size − 1 that `index` shows where the edge is not repeated: … 2 1 0 1 2 …"""
     period = max(2 * size - 2, 1)

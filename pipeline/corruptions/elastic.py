@@ -44,8 +44,8 @@ def smoothing(size: int, sigma: float) -> tuple[F64, int]:
 
 
 @kernel
-def _smooth(field: F64, matrix: F64, reach: int, scratch: F64) -> None:
-    """Replace `field` by matrix · field · matrixᵀ, each float64 [S, S]; the matrix is symmetric."""
+def _smooth(field: F64, matrix: F64, reach: int, scale: float, scratch: F64) -> None:
+    """Replace `field` by scale · matrix · field · matrixᵀ, each float64 [S, S]; the matrix is symmetric."""
     size = len(field)
     for y in range(size):
         out = scratch[y]
@@ -61,6 +61,8 @@ def _smooth(field: F64, matrix: F64, reach: int, scratch: F64) -> None:
             value, weights = row[k], matrix[k]
             for x in range(max(0, k - reach), min(size, k + reach + 1)):
                 out[x] += value * weights[x]
+        for x in range(size):
+            out[x] *= scale
 
 
 @kernel
@@ -174,8 +176,7 @@ def _deform(
                 for y in range(size):
                     for x in range(size):
                         fields[axis, y, x] = next_signed(state)
-                _smooth(fields[axis], matrix, reach, scratch)
-                fields[axis] *= alpha
+                _smooth(fields[axis], matrix, reach, alpha, scratch)
         _displace(warped, fields[0], fields[1], out[i])
 
 
