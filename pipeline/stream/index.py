@@ -83,23 +83,24 @@ class EpochIndex:
         """Return the share of each class in some samples of a root with `soft`, float32 [n, num_classes]."""
         soft = self.soft
         assert soft is not None
-        labels = self.labels[positions]
-        return class_shares(
-            labels, soft.second[positions], soft.weight[positions], soft.num_classes
-        )
+        pairs = self.labels[positions], soft.second[positions], soft.weight[positions]
+        return class_shares(*pairs, soft.num_classes)
 
 
 def class_shares(
-    labels: npt.NDArray[np.int32],
+    first: npt.NDArray[np.int32],
     second: npt.NDArray[np.int32],
     weight: npt.NDArray[np.float32],
     num_classes: int,
 ) -> npt.NDArray[np.float32]:
-    """Return the share of each class, float32 [n, num_classes]; `weight` is that of the first label."""
-    rows = np.arange(len(labels))
-    shares = np.zeros((len(labels), num_classes), np.float32)
+    """Return the share of each class, float32 [n, num_classes], for n pairs of classes.
+
+    `weight` is the share of the first, float32 [n] in [0, 1]; each row adds up to 1.
+    """
+    rows = np.arange(len(first))
+    shares = np.zeros((len(first), num_classes), np.float32)
     shares[rows, second] = 1 - weight
-    shares[rows, labels] += weight  # of the same class perhaps
+    shares[rows, first] += weight  # of the same class perhaps
     return shares
 
 
