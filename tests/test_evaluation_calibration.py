@@ -146,6 +146,16 @@ def _slow_bins(confidences, correct):
     ]
 
 
+def test_ties_among_others_keep_their_order():
+    random = np.random.default_rng(0)
+    confidences = random.integers(0, 7, 1234) / 7
+    correct = random.random(1234) < 0.5
+    slow = _slow_bins(confidences, correct)
+    bins = adaptive_bins(confidences, correct)
+    assert bins.counts.tolist() == [num for num, _ in slow]
+    assert bins.confidence - bins.accuracy == pytest.approx([gap for _, gap in slow])
+
+
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 450))
 def test_errors_are_those_of_slow_bins_whatever_the_order(seed, num):

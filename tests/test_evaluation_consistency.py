@@ -99,6 +99,12 @@ def test_top5_breaks_ties_by_class():
     assert top5(np.zeros((1, 1, 5), np.float32)).tolist() == [[[0, 1, 2, 3, 4]]]
 
 
+def test_top5_of_many_classes_with_many_ties():
+    logits = np.random.default_rng(0).integers(0, 9, (20, 1000)).astype(np.float32)
+    expected = [sorted(range(1000), key=lambda c, row=row: (-row[c], c))[:5] for row in logits]
+    assert top5(logits).tolist() == expected
+
+
 def test_top5_in_parts_is_that_of_the_whole(monkeypatch):
     logits = np.random.default_rng(0).normal(size=(7, 3, 9)).astype(np.float32)
     whole = top5(logits)

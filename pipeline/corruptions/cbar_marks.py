@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.corruptions.base import F64, U8, U64, Constants, fill_normals, finish_bytes
 from pipeline.corruptions.cbar_patterns import below
+from pipeline.corruptions.cbar_warps import load
 from pipeline.pictures.arithmetic import atan2, power, sin_cos
 from pipeline.pictures.splitmix import next_unit
 from pipeline.render.jit import inlined, kernel, read_only
@@ -147,7 +148,7 @@ def _lines(images: U8, num_lines: int, seeds: U64, out: U8) -> None:
     picture = np.empty((side, side, 3))
     for sample in range(images.shape[0]):
         state[0] = seeds[sample]
-        picture[:] = images[sample]
+        load(images[sample], picture)
         base = _TWO_PI * next_unit(state)
         spread = 0.1 + 0.9 * next_unit(state)
         for _ in range(num_lines):

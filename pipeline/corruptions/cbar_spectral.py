@@ -51,11 +51,7 @@ def real_inverse(re: F64, im: F64, inner: int, table: F64, whole: F64, out: F64)
     """
     side = re.shape[0]
     num = side // inner
-    if num == 1:
-        transform(re, im, table, True)
-        out[:] = re
-        return
-    # [row offset, row of the part, column offset, column of the part], then with rows put together
+    # [row offset, row of the part, column offset · inner + column of the part]
     parts_re, parts_im = np.empty((num, inner, side)), np.empty((num, inner, side))
     part_re, part_im = np.empty((inner, inner)), np.empty((inner, inner))
     for down in range(num):
@@ -66,8 +62,10 @@ def real_inverse(re: F64, im: F64, inner: int, table: F64, whole: F64, out: F64)
                     part_im[row, column] = im[down + num * row, across + num * column]
             if inner > 1:
                 transform(part_re, part_im, table, True)
-            parts_re[down, :, across * inner : (across + 1) * inner] = part_re
-            parts_im[down, :, across * inner : (across + 1) * inner] = part_im
+            for row in range(inner):
+                for column in range(inner):
+                    parts_re[down, row, across * inner + column] = part_re[row, column]
+                    parts_im[down, row, across * inner + column] = part_im[row, column]
     re[:] = 0.0
     im[:] = 0.0
     for row in range(side):

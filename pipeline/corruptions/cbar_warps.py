@@ -29,6 +29,15 @@ _WAVES = 5
 
 
 @kernel
+def load(image: U8, picture: F64) -> None:
+    """Copy uint8 [side, side, 3] to float64; written out, for numba compiles a copy of arrays for long."""
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            for channel in range(3):
+                picture[row, column, channel] = image[row, column, channel]
+
+
+@kernel
 def read_between(picture: F64, y: float, x: float, values: F64) -> None:
     """Write the bilinear mix of the four pixels around (y, x).
 
@@ -62,7 +71,7 @@ def _ripple(images: U8, amplitude: float, seeds: U64, out: U8) -> None:
     picture, values, sources = np.empty((side, side, 3)), np.empty(3), np.empty((2, side))
     for sample in range(images.shape[0]):
         state[0] = seeds[sample]
-        picture[:] = images[sample]
+        load(images[sample], picture)
         for axis in range(2):
             length = (0.1 + 0.2 * next_unit(state)) * side
             phase = _TWO_PI * next_unit(state)
@@ -114,7 +123,7 @@ def _pinch_and_twirl(images: U8, num: int, pinch: float, angle: float, seeds: U6
     cell = side // num
     for sample in range(images.shape[0]):
         state[0] = seeds[sample]
-        picture[:] = images[sample]
+        load(images[sample], picture)
         for i in range(num):
             for j in range(num):
                 turned = angle if next_unit(state) < 0.5 else -angle
@@ -233,7 +242,7 @@ def _caustic_refraction(images: U8, s: float, seeds: U64, weights: F64, out: U8)
     picture, light = np.empty((side, side, 3)), np.empty((side, side))
     for sample in range(images.shape[0]):
         state[0] = seeds[sample]
-        picture[:] = images[sample]
+        load(images[sample], picture)
         time = 0.5 + 1.5 * next_unit(state)
         length = (0.75 + 0.5 * next_unit(state)) * side
         for row in range(side):
