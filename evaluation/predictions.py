@@ -5,7 +5,7 @@ A file holds one test set, a row group for each of its variants, rows by `source
     set           string   the set's name, as in results.json (sets of anomalies are one set there)
     variant       string   the corruption, the kind of sequence or the set of anomalies; else the set's name
     severity      int32    1 to 5 of a corruption; else null
-    key           string   of the sample in its root, which `dreamshards replay` takes; null in official arrays
+    key           string   of the sample in its root, for `dreamshards replay`; null in official arrays
     source_index  int64    which picture of the source; the same picture has the same in every set of a source
     source_id     string   its name there
     label         int32    its true class, by the checkpoint's logits; null for anomalies
@@ -157,7 +157,8 @@ def write_predictions(
     schema = schema.with_metadata({_METADATA_KEY: text.encode()})
     with publish(path) as file, pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for table in tables:
-            rows = table.sort_by("source_index").replace_schema_metadata(schema.metadata)
+            order = np.argsort(table["source_index"].to_numpy(), kind="stable")
+            rows = table.take(pa.array(order)).replace_schema_metadata(schema.metadata)
             writer.write_table(rows, row_group_size=max(len(rows), 1))
 
 

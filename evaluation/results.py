@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -139,6 +139,8 @@ class Results:
         alexnet_t5d: AlexNet's top-5 distance by kind of sequence, measured on the same sequences; without it
             the raw distance is reported.
         settings: how all was measured, for people: checkpoint, precision, device.
+        holes: of each set that could not be evaluated the reason.
+        published: whether the summary takes the calibration error of the published code.
         version: of this form.
     """
 
@@ -148,6 +150,8 @@ class Results:
     normalise: Normalise = "none"
     alexnet_t5d: dict[str, float] | None = None
     settings: dict[str, str] = field(default_factory=dict)
+    holes: dict[str, str] = field(default_factory=dict)
+    published: bool = False
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
@@ -189,13 +193,27 @@ class Results:
                 figures |= _anomalies(found)
             elif kind in ("c", "c-bar"):
                 normalise = self.normalise if kind == "c" else "none"
-                figures |= _corruptions(found, prefix, normalise)
+                figures |= _corruptions(found, prefix, normalise, self._calibration)
             else:
                 values = found.readings[0].values
                 figures[f"{prefix}_error"] = Figure(100 * values["error"], 1)
-                if "rms" in values:
-                    figures[f"{prefix}_rms"] = Figure(100 * values["rms"], 1)
+                if self._calibration in values:
+                    figures[f"{prefix}_rms"] = Figure(100 * values[self._calibration], 1)
         return figures
+
+    @property
+    def _calibration(self) -> str:
+        return "rms_published" if self.published else "rms"
+
+    def as_published(self) -> Results:
+        """Return the same results as the code behind the published numbers would summarise them.
+
+        Calibration leaves out the last bin, and PGD around the random start comes first. Where neither was
+        measured the summary has no such column.
+        """
+        noisy = [part for part in self.sets if part.settings.get("centre") == "noisy"]
+        others = [part for part in self.sets if part.kind != "pgd"]
+        return replace(self, sets=(*others, *noisy), published=True)
 
     def counted(self) -> list[SetResult]:
         """Return the sets that make the summary, the first of each kind."""
@@ -230,13 +248,15 @@ def _by_part(part: SetResult, measure: str) -> tuple[dict[str, float], tuple[str
     )
 
 
-def _corruptions(part: SetResult, prefix: str, normalise: Normalise) -> dict[str, Figure]:
+def _corruptions(
+    part: SetResult, prefix: str, normalise: Normalise, measure: str
+) -> dict[str, Figure]:
     figures = {}
     errors, levels, missing = by_severity(part, "error")
     if errors:
         mean = mce(errors, normalise=normalise, names=tuple(errors), severities=levels)
         figures[f"{prefix}_mce"] = Figure(100 * mean, len(errors), missing)
-    calibration, _, missing = by_severity(part, "rms")
+    calibration, _, missing = by_severity(part, measure)
     if calibration:
         mean = float(np.mean(list(calibration.values())))
         figures[f"{prefix}_rms"] = Figure(100 * mean, len(calibration), missing)
