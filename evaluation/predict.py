@@ -117,7 +117,7 @@ class LogitError(DreamshardsError):
 
 def _checked(logits: torch.Tensor, per_sample: int) -> npt.NDArray[np.float32]:
     values: npt.NDArray[np.float32] = logits.float().cpu().numpy()
-    finite: npt.NDArray[np.bool_] = np.isfinite(values).all(axis=1)
+    finite = np.asarray(np.isfinite(values).all(axis=1))
     if not finite.all():
         row = int(finite.argmin()) // per_sample
         raise LogitError(
