@@ -102,6 +102,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of an evaluation, or its results.json",
     )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write a page there")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -130,6 +131,7 @@ def run(options: argparse.Namespace) -> int:
     found = f", {report.num_found} found" if report.num_found else ""
     print(f"{out}: {plural(made, 'set')} evaluated{found}, in {human_seconds(report.seconds)}")
     print(f"{out / RESULTS_NAME} and predictions-*.parquet hold every measure and every sample")
+    print(f"{report.page} shows them")
     return _LOSSES if report.results.holes else 0
 
 
@@ -140,14 +142,18 @@ def run_compare(options: argparse.Namespace) -> int:
         DreamshardsError: the extra `train` is not installed, or there is nothing to compare.
     """
     try:
-        from evaluation.compare import dominance, load_runs
+        from evaluation.compare import load_runs
+        from evaluation.report import write_comparison
+        from evaluation.report.comparison import pareto_statements
         from evaluation.tables import summary_table
     except ImportError as error:
         raise _missing(error) from error
     runs = load_runs(options.runs)
     print(summary_table(runs))
-    for line in dominance(runs):
+    for line in pareto_statements({run.model: run.summary() for run in runs}):
         print(line)
+    if options.out is not None:
+        print(write_comparison(options.out, [(run.model, run) for run in runs]))
     holes = [(run.model, name, reason) for run in runs for name, reason in run.holes.items()]
     for model, name, reason in holes:
         print(f"not evaluated: {model}, {name}: {reason}")

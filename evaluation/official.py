@@ -19,8 +19,9 @@ from evaluation.benchmarks import (
     SEVERITIES,
 )
 from evaluation.predictions import Samples
+from evaluation.recognition import benchmark_parts
 from evaluation.results import Kind
-from evaluation.sets import I64, OpenSet, Part, SetBatch, benchmark_parts, open_live
+from evaluation.sets import I64, OpenSet, Part, SetBatch, open_live
 from pipeline.errors import DreamshardsError
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sources.folder_listing import list_folder

@@ -10,7 +10,7 @@ from typing import get_args
 
 from evaluation import official
 from evaluation.results import Kind
-from evaluation.sets import OpenSet, anomaly_name, open_live, open_root
+from evaluation.sets import OpenSet, open_live, open_root
 from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.recipe import Recipe, load_recipe, preset_names
 from pipeline.settings import is_yaml_file
@@ -112,6 +112,3 @@ def _name_of(folder: Path) -> str:
     """Return a folder's name as one that a set can have."""
     text = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")[:64]
     return text or "folder"
-
-
-__all__ = ["LABELS", "Request", "anomaly_name", "open_request", "parse_request"]

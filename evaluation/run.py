@@ -9,14 +9,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from evaluation.predict import Network
 from evaluation.predictions import predictions_path, read_about
 from evaluation.progress import EvaluationProgress
-from evaluation.readings import set_results
+from evaluation.readings import ANOMALIES, set_results
+from evaluation.report import Pictures, Wanted, write_report
 from evaluation.requests import Request, open_request
 from evaluation.results import Results
-from evaluation.sets import OpenSet
-from evaluation.tasks import Settings, Task, attack_task, check_names, make_task
+from evaluation.sets import OpenSet, join_anomalies
+from evaluation.tasks import (
+    Settings,
+    Task,
+    attack_task,
+    check_fits,
+    check_names,
+    make_task,
+)
 from evaluation.work import PARTIAL_NAME, is_done, make_predictions
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.publish import check_writable, claimed, publish_bytes
@@ -27,6 +38,7 @@ from training.world import find_device
 RESULTS_NAME = "results.json"
 _ORDER = ("clean", "pgd", "c", "c-bar", "r", "p", "ood")
 _IMAGENET_CLASSES = 1000
+_NO_NORMAL = "the clean test set, which anomalies are told from, is a hole itself"
 
 
 @dataclass(frozen=True)
@@ -35,11 +47,13 @@ class Report:
 
     Attributes:
         results: as in results.json.
+        page: the same for people to look at.
         num_sets, num_found: files of predictions, and how many of these an earlier run had made.
         seconds: that it took.
     """
 
     results: Results
+    page: Path
     num_sets: int
     num_found: int
     seconds: float
@@ -48,7 +62,7 @@ class Report:
 def evaluate(
     checkpoint: Path, requests: Sequence[Request], out: Path, settings: Settings
 ) -> Report:
-    """Evaluate a checkpoint on test sets; leave predictions and results.json in the folder `out`.
+    """Evaluate a checkpoint on test sets; leave predictions, results.json and a page in the folder `out`.
 
     A set whose predictions for this checkpoint, this data and these settings are there is not evaluated
     again, nor is a variant of one that was stopped. A set that cannot be evaluated is a hole in the results,
@@ -86,7 +100,30 @@ def evaluate(
             published=settings.published,
         )
         publish_bytes(out / RESULTS_NAME, results.to_json().encode())
-    return Report(results, len(done), num_found, time.perf_counter() - begun)
+        page = write_report(
+            out, results, predictions=[path for _, path in done], pictures=_pictures(tasks)
+        )
+    return Report(results, page, len(done), num_found, time.perf_counter() - begun)
+
+
+def _pictures(tasks: Sequence[Task]) -> Pictures:
+    """Return what finds the samples that a page shows, one at a time; None for one that cannot be read."""
+    opened = {task.about.set: task.opened for task in tasks}
+
+    def find(wanted: Wanted) -> npt.NDArray[np.uint8] | None:
+        found = opened[wanted.set]
+        for part in found.parts:
+            single = not found.benchmark
+            if single or (part.name, part.severity) == (wanted.variant, wanted.severity):
+                try:
+                    images, _ = next(found.read(part, np.array([wanted.source_index]), 1))
+                except DreamshardsError:
+                    return None
+                picture: npt.NDArray[np.uint8] = images[0].numpy()
+                return picture
+        return None
+
+    return find
 
 
 def model_name(checkpoint: Path) -> str:
@@ -149,8 +186,13 @@ def _plan(
 ) -> list[Task]:
     tasks: list[Task] = []
     normal: Task | None = None
+    anomalies = []
     for opened in sets:
         try:
+            if opened.kind == "ood":
+                check_fits(opened, trained)
+                anomalies.append(opened)
+                continue
             task = make_task(opened, trained, digest, settings, normal)
         except DreamshardsError as error:
             holes[opened.name] = str(error)
@@ -159,6 +201,14 @@ def _plan(
         if opened.kind == "clean" and normal is None:
             normal = task
             tasks += [attack_task(task, trained, settings, each) for each in settings.attacks()]
+    if anomalies and normal is None:
+        holes[ANOMALIES] = _NO_NORMAL
+    elif anomalies:
+        joined = join_anomalies(ANOMALIES, anomalies)
+        try:
+            tasks.append(make_task(joined, trained, digest, settings, normal))
+        except DreamshardsError as error:
+            holes[ANOMALIES] = str(error)
     return tasks
 
 
@@ -171,12 +221,12 @@ def _run_all(
     """Make the files of all tasks, and return those made or found, and how many were found."""
     total = sum(task.pictures(part) for task in tasks for part in task.opened.parts)
     done: list[tuple[Task, Path]] = []
-    num_found, errors = 0, []
+    num_found = 0
     with EvaluationProgress(total) as shown:
         for task in tasks:
             name = task.about.set
             if task.about.kind == "ood" and not any(t.about.kind == "clean" for t, _ in done):
-                holes[name] = "the clean test set, which anomalies are told from, is a hole itself"
+                holes[name] = _NO_NORMAL
                 continue
             path = predictions_path(out, name)
             if is_done(path, task):
@@ -184,11 +234,12 @@ def _run_all(
                 shown.found(sum(map(task.pictures, task.opened.parts)))
             else:
                 try:
-                    make_predictions(task, network, out, settings, shown)
+                    lost = make_predictions(task, network, out, settings, shown)
                 except DreamshardsError as error:
                     holes[name] = str(error)
-                    errors.append(error)
                     continue
+                if lost:
+                    holes[name] = "; ".join(lost)
             done.append((task, path))
     if not done:
         reasons = "\n  ".join(f"{name}: {reason}" for name, reason in holes.items())

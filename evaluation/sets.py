@@ -1,11 +1,12 @@
 """Test sets opened for evaluation: their variants, and the batches of each, from roots or rendered live.
 
-Owns what an open set is, and how the recipe of a root tells what it is a test set of. Official arrays and
-folders are opened in `evaluation.official`; what a command line names, in `evaluation.requests`.
+Owns what an open set is. Official arrays and folders are opened in `evaluation.official`; what a command
+line names, in `evaluation.requests`; `evaluation.recognition` tells what a recipe is a test set of.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -15,18 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from evaluation.benchmarks import (
-    ANOMALY_SETS,
-    C_BAR_CIFAR,
-    C_BAR_IMAGENET,
-    COMMON_CORRUPTIONS,
-    SEQUENCES,
-)
 from evaluation.predictions import Samples
+from evaluation.recognition import Recognised, recognise
 from evaluation.results import Kind
-from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
-from pipeline.recipe import CenterCrop, PadCrop, Recipe, parse_recipe
+from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import source_order
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import read_manifest
@@ -38,7 +32,6 @@ from pipeline.variants import variants
 I64: TypeAlias = npt.NDArray[np.int64]
 SetBatch: TypeAlias = tuple[torch.Tensor, Samples]
 _MANY_FRAMES = 31
-_OTHER_NAMES = {"dtd": "textures"}
 
 
 class Part(NamedTuple):
@@ -90,81 +83,6 @@ class OpenSet:
     read: Callable[[Part, I64 | None, int], Iterator[SetBatch]]
     source_kind: str | None = None
     difficulty: int = 1
-
-
-class Recognised(NamedTuple):
-    """What a recipe makes a test set of: its kind, and (name, severity, epoch) of each variant."""
-
-    kind: Kind
-    parts: list[tuple[str, int | None, int]]
-    benchmark: tuple[str, ...]
-    difficulty: int = 1
-
-
-def recognise(recipe: Recipe, name: str, labelled: Kind | None) -> Recognised:
-    """Tell what a recipe makes a test set of; `labelled` is what the command line says that it is.
-
-    Corruptions, sequences and synthetic anomalies are known by the recipe. A clean test set is one that draws
-    nothing at random and is not of a training split; other sets without augmentation have to be labelled.
-
-    Raises:
-        UsageError: it is not a test set, or not the one that it is labelled as.
-    """
-    found = variants(recipe)
-    own: Kind | None = None
-    if found:
-        own = found[0].kind  # type: ignore[assignment]
-    elif recipe.source.kind in ("synthetic", "svhn"):
-        own = "ood"
-    elif labelled is None and _is_plain(recipe):
-        own = "clean"
-    kind = own if labelled is None else labelled
-    conflict = labelled is not None and (bool(found) or labelled in ("c", "c-bar", "p"))
-    if kind is None or recipe.augmentation.family in ("pixmix", "mixup", "cutmix"):
-        raise UsageError(
-            f"recipe {recipe.name}: no test set: family {recipe.augmentation.family!r}, source "
-            f"{recipe.source.model_dump(mode='json')}; allowed: a test split without augmentation, "
-            "corruptions, perturbations or anomalies. Of another set say what it is: clean:…, r:… or ood:…"
-        )
-    if conflict and own != labelled:
-        raise UsageError(
-            f"recipe {recipe.name}: labelled {labelled}:, but it is "
-            f"{'of kind ' + repr(own) if found else 'no such benchmark'}; leave the label out"
-        )
-    if not found:
-        part = anomaly_name(name, recipe) if kind == "ood" else name
-        return Recognised(kind, [(part, None, 0)], ANOMALY_SETS if kind == "ood" else ())
-    parts = [(each.name, each.severity, epoch) for epoch, each in enumerate(found)]
-    difficulty = int(getattr(recipe.augmentation, "difficulty", 1))
-    return Recognised(kind, parts, benchmark_parts(kind, [p[0] for p in parts]), difficulty)
-
-
-def benchmark_parts(kind: Kind, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts that a benchmark has in full; C-bar has those of ImageNet where `names` has any."""
-    if kind == "c":
-        return COMMON_CORRUPTIONS
-    if kind == "c-bar":
-        return C_BAR_CIFAR if set(names) <= set(C_BAR_CIFAR) else C_BAR_IMAGENET
-    return {"p": SEQUENCES, "ood": ANOMALY_SETS}.get(kind, ())
-
-
-def anomaly_name(name: str, recipe: Recipe | None = None) -> str:
-    """Return which of the published sets of anomalies a set is, by its law, its source or its name."""
-    law = getattr(recipe.source, "law", recipe.source.kind) if recipe is not None else None
-    known = {each: each for each in ANOMALY_SETS} | _OTHER_NAMES
-    if law in known:
-        return known[law]
-    return next((set_name for word, set_name in known.items() if word in name.lower()), name)
-
-
-def _is_plain(recipe: Recipe) -> bool:
-    """Tell whether a recipe leaves pictures as they are, and is not of a training split."""
-    transform = recipe.transform
-    still = isinstance(transform, CenterCrop) or (
-        isinstance(transform, PadCrop) and transform.padding == 0 and transform.flip == 0
-    )
-    is_training = getattr(recipe.source, "split", "test") == "train"
-    return recipe.augmentation.family == "clean" and still and not is_training
 
 
 # ── roots and recipes ──
@@ -253,7 +171,7 @@ def _of_stream(
         if chosen is not None and local is not None:
             batches = _some(local, part, positions, max(1, batch_size // part.num_frames))
         else:
-            batches = _whole(stream, part, np.isin(np.arange(len(source_index)), positions))
+            batches = _through(stream, part, positions)
         done = 0
         for images, labels, keys in batches:
             at = positions[done : done + len(labels)]
@@ -285,24 +203,26 @@ def _split(shape: tuple[int, ...], kind: Kind) -> tuple[int, tuple[int, ...]]:
     return (shape[0], shape[1:]) if kind == "p" else (1, shape)
 
 
-def _whole(
-    stream: ShardStream | LiveStream, part: Part, keep: npt.NDArray[np.bool_]
+def _through(
+    stream: ShardStream | LiveStream, part: Part, positions: I64
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[str]]]:
-    """Read an epoch from its beginning, and leave out the positions that are not to be kept."""
+    """Read an epoch from the first of some rising positions to the last, and leave out those between."""
+    if len(positions) == 0:
+        return
+    start, last = int(positions[0]), int(positions[-1])
     stream.set_epoch(part.place)
-    position = 0
+    stream.load_state_dict(stream.state_dict(batches=0) | {"epoch": part.place, "position": start})
     for images, labels, keys in cast(Iterable[KeyedBatch], stream):
-        kept = keep[position : position + len(labels)]
-        position += len(labels)
-        if kept.all():
+        stop = start + len(labels)
+        at = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)]
+        if len(at) == len(labels):
             yield images, labels, keys
-        elif kept.any():
-            at = torch.from_numpy(np.flatnonzero(kept))
-            yield images[at], labels[at], [keys[place] for place in at]
-    if position != len(keep):
-        raise DreamshardsError(
-            f"{part.name}: the stream ended after {position:,} of {len(keep):,} samples"
-        )
+        elif len(at):
+            rows = torch.from_numpy(at - start)
+            yield images[rows], labels[rows], [keys[row] for row in rows]
+        if stop > last:
+            return
+        start = stop
 
 
 def _some(
@@ -313,3 +233,24 @@ def _some(
     for start in range(0, len(positions), batch_size):
         batch: Any = dataset.__getitems__(positions[start : start + batch_size].tolist())
         yield batch.batch
+
+
+# ── several sets of anomalies as one ──
+
+
+def join_anomalies(name: str, sets: Sequence[OpenSet]) -> OpenSet:
+    """Return sets of anomalies as the parts of one."""
+    owners = {part.name: (each, part) for each in sets for part in each.parts}
+    parts = [
+        part._replace(place=place)
+        for place, part in enumerate(part for each in sets for part in each.parts)
+    ]
+
+    def read(part: Part, chosen: I64 | None, batch_size: int) -> Iterator[SetBatch]:
+        owner, own = owners[part.name]
+        return owner.read(own, chosen, batch_size)
+
+    digest = hashlib.sha256("\n".join(each.digest for each in sets).encode()).hexdigest()
+    where = ", ".join(each.where for each in sets)
+    first = sets[0]
+    return OpenSet(name, "ood", where, digest, None, parts, first.benchmark, first.shape, read)

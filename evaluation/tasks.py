@@ -127,7 +127,7 @@ def check_names(sets: Sequence[OpenSet]) -> None:
     Raises:
         UsageError: it is so; the message says how to name them.
     """
-    names = [each.name for each in sets] + [ANOMALIES]
+    names = [each.name for each in sets if each.kind != "ood"] + [ANOMALIES]
     anomalies = [each.parts[0].name for each in sets if each.kind == "ood"]
     for what, found in (("sets", names), ("sets of anomalies", anomalies)):
         twice = next((name for name in found if found.count(name) > 1), None)
@@ -138,20 +138,17 @@ def check_names(sets: Sequence[OpenSet]) -> None:
 def make_task(
     opened: OpenSet, trained: Trained, checkpoint: str, settings: Settings, normal: Task | None
 ) -> Task:
-    """Return the task for a set; `normal` is that of the clean test set.
+    """Return the task for a set; `normal` is that of the clean test set, which anomalies are told from.
 
     Raises:
-        DreamshardsError: the set does not fit the checkpoint, or there is nothing to tell anomalies from.
+        DreamshardsError: the set does not fit the checkpoint, or there are too few normal samples.
     """
     classes = check_fits(opened, trained)
     identity = _identity(opened, opened.kind, checkpoint)
     notes: dict[str, str] = {}
     chosen: dict[Part, I64 | None] = {}
     if opened.kind == "ood":
-        if normal is None:
-            raise DreamshardsError(
-                f"{opened.where}: anomalies need a clean test set to be told from; give one to --data"
-            )
+        assert normal is not None
         num_normal = _num_taken(normal)
         identity |= {"seed": settings.seed, "normal": num_normal}
         notes = {"seed": str(settings.seed), "normal": f"{num_normal:,}"}

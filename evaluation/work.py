@@ -1,8 +1,9 @@
-"""Making one file of predictions: a set's samples through the network, and what is there already."""
+"""Making one file of predictions: a set's samples through the network, variant by variant."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +27,10 @@ from pipeline.errors import DreamshardsError
 PARTIAL_NAME = ".partial"
 
 
+class AnswerError(DreamshardsError):
+    """A network that gives no answer, whatever the variant."""
+
+
 def is_done(path: Path, task: Task) -> bool:
     """Tell whether a file holds the predictions of a task; one that is unreadable does not."""
     try:
@@ -37,24 +42,52 @@ def is_done(path: Path, task: Task) -> bool:
 
 def make_predictions(
     task: Task, network: Network, out: Path, settings: Settings, shown: EvaluationProgress
-) -> None:
-    """Make the file of a task, from one of each variant, of which those of an earlier run stay.
+) -> list[str]:
+    """Make the file of a task from one of each variant; those that an earlier run made stay.
+
+    A variant that cannot be read is left out. Its reason is returned, and the next run tries it again; only
+    those then.
 
     Raises:
-        DreamshardsError: a sample cannot be read or has no answer, or a file cannot be written.
+        DreamshardsError: no variant can be read, the network's answers are no numbers, or a file cannot be
+            written.
     """
     folder = out / PARTIAL_NAME / task.about.set
-    pieces = []
+    pieces: list[Path] = []
+    lost: dict[str, DreamshardsError] = {}
     for number, part in enumerate(task.opened.parts):
         piece = folder / f"{number:04d}.parquet"
         if is_done(piece, task):
             shown.found(task.pictures(part))
         else:
-            write_predictions(piece, task.about, [_predict(task, part, network, settings, shown)])
+            try:
+                rows = _predict(task, part, network, settings, shown)
+            except AnswerError:
+                raise  # so it would be with the other variants
+            except DreamshardsError as error:
+                lost[_place(task, part)] = error
+                continue
+            write_predictions(piece, task.about, [rows])
         pieces.append(piece)
-    rows = (table for piece in pieces for table in read_variants(piece))
-    write_predictions(predictions_path(out, task.about.set), task.about, rows)
-    shutil.rmtree(folder)
+    if not pieces:
+        raise next(iter(lost.values()))
+    about = task.about
+    if lost:
+        about = replace(about, identity=about.identity | {"lost": list(lost)})
+    tables = (table for piece in pieces for table in read_variants(piece))
+    write_predictions(predictions_path(out, about.set), about, tables)
+    if not lost:
+        shutil.rmtree(folder)
+    return [
+        str(error) if place == about.set else f"{place}: {error}" for place, error in lost.items()
+    ]
+
+
+def _place(task: Task, part: Part) -> str:
+    """Return what a variant is called in messages; of kinds of one part, the set's name."""
+    if not task.about.parts:
+        return task.about.set
+    return part.name if part.severity is None else f"{part.name} at {part.severity}"
 
 
 def _predict(
@@ -63,33 +96,32 @@ def _predict(
     """Return the rows of one variant.
 
     Raises:
-        DreamshardsError: a sample cannot be read, or what the network makes of it is no number.
+        AnswerError: what the network makes of a sample is no number, or cannot be computed here.
+        DreamshardsError: a sample cannot be read.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     chosen = task.chosen[part]
     each = task.pictures(part) // max(part.num_samples if chosen is None else len(chosen), 1)
-    place = part.name if part.severity is None else f"{part.name} at {part.severity}"
+    place = _place(task, part)
+    label = place if place == task.about.set else f"{task.about.set}  {place}"
     tables = []
     for images, samples in task.opened.read(part, chosen, settings.batch_size):
         try:
             tables.append(_answer(task, part, network, images, samples, generator))
         except LogitError as error:
             names = samples.keys or samples.source_id
-            raise DreamshardsError(
-                f"{task.about.set}, {place}, sample {names[error.row]}: {error}"
-            ) from error
+            raise AnswerError(f"{place}, sample {names[error.row]}: {error}") from error
         except torch.cuda.OutOfMemoryError as error:
-            raise DreamshardsError(
-                f"{task.about.set}, {place}: the GPU's memory is too small for {settings.batch_size} "
-                "pictures at once; lower --batch-size"
+            raise AnswerError(
+                f"{place}: the GPU's memory is too small for {settings.batch_size} pictures at once; "
+                "lower --batch-size"
             ) from error
-        label = task.about.set if place == task.about.set else f"{task.about.set}  {place}"
         shown.advance(label, len(images) * each)
     found = sum(map(len, tables))
     wanted = part.num_samples if chosen is None else len(chosen)
     if found != wanted:
         raise DreamshardsError(
-            f"{task.about.set}, {place}: {found:,} of {wanted:,} samples were read; "
+            f"{found:,} of {wanted:,} samples were read; "
             f"`dreamshards verify {task.opened.where}` lists what is wrong"
         )
     return pa.concat_tables(tables)
