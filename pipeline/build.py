@@ -34,7 +34,7 @@ from pipeline.shards.layout import (
     epoch_folder,
     shards_of_epoch,
 )
-from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_set, warm_up
+from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_sets, warm_up
 
 _WARM_ROUNDS, _WARM_S = 5, 0.2
 """How often workers are asked to warm up until each has, and the least time that one is held by it."""
@@ -202,7 +202,7 @@ def _start(context: ShardContext, executor: Executor) -> tuple[float, float]:
     if (context.root / DATASET_NAME).exists():
         return 0.0, 0.0
     begun = time.perf_counter()
-    if not is_compiled(kernel_set(context.inputs.recipe)):
+    if not all(map(is_compiled, kernel_sets(context.inputs.recipe))):
         print("compiling the pixel kernels, once for this machine", file=sys.stderr, flush=True)
     warm_up(context)
     kernels = time.perf_counter() - begun

@@ -87,7 +87,7 @@ def _shard_entry(root: Path, name: ShardName, manifest: bytes, expected_hash: st
 def _content(
     inputs: Inputs, identity: dict[str, Any], shards: list[Json], epochs: list[Json]
 ) -> Json:
-    recipe, source, pictures = inputs
+    recipe, source, pictures = inputs.recipe, inputs.source, inputs.pictures
     size = recipe.transform.size
     num_samples = len(source.labels)
     skipped = [skip._asdict() for skip in source.skipped]

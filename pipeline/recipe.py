@@ -18,7 +18,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from pipeline import settings
-from pipeline.augmentation_sections import WITH_MIXING_SET, AugmentationConfig
+from pipeline.augmentation_sections import WITH_MIXING_SET, WITH_VARIANTS, AugmentationConfig
 from pipeline.complaints import complaints
 from pipeline.errors import UsageError, nearest
 from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
@@ -120,7 +120,8 @@ class ShardsConfig(Section):
 class Recipe(Section):
     """Everything that decides the bytes of a dataset, and where its inputs lie.
 
-    `reuse` is how many epochs are rendered from one decode of a source picture (`pipeline.plan.reuse`).
+    `reuse` is how many epochs are rendered from one decode of a source picture (`pipeline.plan.reuse`). Where
+    epochs are the variants of a test set, their number follows from the section (`pipeline.variants`).
     """
 
     name: str = Field(
@@ -143,7 +144,8 @@ class Recipe(Section):
             raise ValueError(
                 f"shards.quality does nothing for the lossless codec {codec!r}; remove it"
             )
-        self._check_reuse()
+        epochs = self._check_epochs()
+        self._check_reuse(epochs)
         self._check_resize()
         if self.augmentation.family not in WITH_MIXING_SET:
             return self
@@ -159,11 +161,24 @@ class Recipe(Section):
             )
         return self
 
-    def _check_reuse(self) -> None:
-        if self.reuse > self.epochs:
+    def _check_epochs(self) -> int:
+        """Return how many epochs there will be; with variants, one for each."""
+        if self.augmentation.family not in WITH_VARIANTS:
+            return self.epochs
+        from pipeline.variants import check_variants  # the kernels' module takes a while to import
+
+        num = len(check_variants(self))
+        if "epochs" in self.model_fields_set and self.epochs != num:
             raise ValueError(
-                f"reuse = {self.reuse} is more than epochs = {self.epochs}; "
-                f"allowed: 1 to {self.epochs}"
+                f"epochs = {self.epochs}, but family {self.augmentation.family!r} makes {num}, one for each "
+                f"variant that its section names; allowed: epochs = {num}, or leave it out"
+            )
+        return num
+
+    def _check_reuse(self, epochs: int) -> None:
+        if self.reuse > epochs:
+            raise ValueError(
+                f"reuse = {self.reuse} is more than epochs = {epochs}; allowed: 1 to {epochs}"
             )
         if self.reuse > 1 and self.source.kind != "image-folder":
             raise ValueError(
@@ -192,7 +207,8 @@ class Recipe(Section):
 
         Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures, and the
         shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing pictures of an
-        array, which stay as they are. Families that use no mixing set keep none.
+        array, which stay as they are. Families that use no mixing set keep none. Of a test set, names, scale
+        and the number of epochs.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in LOSSY_CODECS:
@@ -205,7 +221,12 @@ class Recipe(Section):
         if isinstance(transform, CenterCrop) and transform.resize is None:
             transform = transform.model_copy(update={"resize": size + size // 7})
         parts = {"shards": shards, "mixing_set": pictures, "transform": transform}
-        return self.model_copy(update=parts)
+        resolved = self.model_copy(update=parts)
+        if self.augmentation.family not in WITH_VARIANTS:
+            return resolved
+        from pipeline.variants import with_variants  # the kernels' module takes a while to import
+
+        return with_variants(resolved)
 
 
 def preset_names() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +21,25 @@ from pipeline.shards.codecs import record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
 from pipeline.sources.source import Source
 
+if TYPE_CHECKING:
+    from pipeline.corruptions import FrostPictures
+
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
 
 class Inputs(NamedTuple):
-    """A recipe with everything it names opened."""
+    """A recipe with everything it names opened.
+
+    Attributes:
+        pictures: the mixing set, of families that have one.
+        frost: panes of ice, of test sets that lay them over pictures.
+    """
 
     recipe: Recipe
     source: Source
     pictures: PictureSet | None
+    frost: FrostPictures | None = None
 
 
 class Plan(NamedTuple):

@@ -35,6 +35,7 @@ from pipeline.shards import tar
 from pipeline.shards.codecs import CODECS, record_bytes
 from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, texts, write_manifest
+from pipeline.variants import variants
 
 U8 = npt.NDArray[np.uint8]
 
@@ -124,29 +125,38 @@ def _manifest(
 
 
 def warm_up(context: ShardContext) -> None:
-    """Make one sample and its manifest in memory: all that a shard needs is then loaded or compiled."""
+    """Make a sample of each variant and its manifest in memory: all that a shard needs is then loaded."""
     inputs = context.inputs
 
-    def make() -> None:
-        plan = draw_plan(inputs, 0, 0, 1)
+    def make(epoch: int) -> None:
+        name = ShardName(epoch, 0, 0, 1)
+        plan = draw_plan(inputs, epoch, name.start, name.stop)
         labels = inputs.source.labels[plan.sources]
         places, digest = _write_tar(
             inputs.recipe.shards.codec,
-            ShardName(0, 0, 0, 1),
+            name,
             labels,
             _rendered(inputs, plan),
             io.BytesIO(),
             lambda: None,
         )
-        _manifest(context, ShardName(0, 0, 0, 1), plan, places, (0, digest))
+        _manifest(context, name, plan, places, (0, digest))
 
-    compile_once(kernel_set(inputs.recipe), make)
+    for name, epoch in kernel_sets(inputs.recipe).items():
+        compile_once(name, partial(make, epoch))
 
 
-def kernel_set(recipe: Recipe) -> str:
-    """Return the name of the set of kernels that a recipe needs."""
+def kernel_sets(recipe: Recipe) -> dict[str, int]:
+    """Return the names of the sets of kernels that a recipe needs, each with an epoch that needs it."""
     kinds = recipe.source.kind, recipe.transform.kind, recipe.augmentation.family
-    return "-".join((*kinds, recipe.shards.codec))
+    name = "-".join((*kinds, recipe.shards.codec))
+    found = variants(recipe)
+    if found is None:
+        return {name: 0}
+    sets: dict[str, int] = {}
+    for epoch, variant in enumerate(found):
+        sets.setdefault(f"{name}-{variant.name}-{recipe.transform.size}", epoch)
+    return sets
 
 
 def chunk_rows(recipe: Recipe) -> int:

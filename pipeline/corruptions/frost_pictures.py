@@ -7,7 +7,7 @@ power spectrum and the look of ice ferns, not their pixels: errors under frost a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from pipeline.corruptions.frost_kernels import add_standardised, grow_ferns, til
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.pictures.fields import fill_phases, transform, twiddles
 from pipeline.render.jit import read_only
+from pipeline.sources.source import digest_of
 
 SMALL_SCALE = 0.2
 _NUM_PANES = 5
@@ -106,6 +107,12 @@ class FrostPictures:
             raise UsageError("frost: no panes given; at least one is needed")
         self.whole: tuple[U8, ...] = tuple(read_only(pane) for pane in panes)
         self.small: tuple[U8, ...] = tuple(read_only(pane[2::5, 2::5]) for pane in panes)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 over the panes."""
+        shapes = np.array([pane.shape for pane in self.whole], "<i8")
+        return digest_of("frost", shapes, *self.whole)
 
     def at(self, scale: float) -> tuple[U8, ...]:
         """Return the panes at scale 1 or 0.2."""
