@@ -1,7 +1,8 @@
 """Drops of water that run down a picture, of CIFAR-P and ImageNet-P (Hendrycks & Dietterich, ICLR 2019).
 
-A drop is lit as a relief that rises with the distance from edges, which
-`pipeline.corruptions.perturbations_edges` finds. The steps after that are those of OpenCV's `equalizeHist`, `filter2D` and `blur`.
+A drop is lit as a relief that rises with the distance from edges, which come from
+`pipeline.corruptions.perturbations_edges`. The steps after that are those of OpenCV's `equalizeHist`,
+`filter2D` and `blur`.
 """
 
 from __future__ import annotations
