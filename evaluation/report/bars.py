@@ -9,6 +9,8 @@ from evaluation.report.charts import ticks
 from evaluation.report.markup import Html, element, join, number
 
 _THICK, _THIN = 9, 5
+_ROW = 25
+"""Height of a row in pixels, no less than its line of text, so that the lines of the scale have no gaps."""
 
 
 class Bar(NamedTuple):
@@ -43,7 +45,7 @@ def bars(rows: Sequence[Bar], *, unit: str, highest: float | None = None) -> Htm
         element("span", unit, class_="value absent"),
     ]
     for row in rows:
-        measured = any(value is not None for value in row.values)
+        measured = row.marks or any(value is not None for value in row.values)
         absent = "" if measured else " absent"
         cells += [
             element("span", row.label, class_=f"label{absent}"),
@@ -74,22 +76,31 @@ def swatches(names: Sequence[str]) -> Html:
 
 
 def _scale(scale: Sequence[float]) -> Html:
-    shown = [scale[0], scale[len(scale) // 2], scale[-1]] if len(scale) > 3 else scale
-    anchors = ["start", *["middle"] * (len(shown) - 2), "end"]
+    anchors = ["start", *["middle"] * (len(scale) - 2), "end"]
+    last = len(scale) - 1
     texts = (
-        element("text", f"{value:g}", x=_share(value, scale), y=12, text_anchor=anchor)
-        for value, anchor in zip(shown, anchors, strict=True)
+        element(
+            "text",
+            f"{value:g}",
+            x=_share(value, scale),
+            y=12,
+            text_anchor=anchor,
+            class_="sparse" if 0 < at < last and (at % 2 or at == last - 1) else None,
+        )
+        for at, (value, anchor) in enumerate(zip(scale, anchors, strict=True))
     )
     return element("svg", *texts, height=16, aria_hidden="true")
 
 
 def _row(row: Bar, scale: Sequence[float]) -> Html:
-    height = 6 + _THICK + (2 + _THIN) * (len(row.values) - 1)
+    content = _THICK + (2 + _THIN) * (len(row.values) - 1)
+    height = max(_ROW, content + 6)
     lines = (
         element("line", x1=_share(v, scale), x2=_share(v, scale), y1=0, y2=height, class_="grid")
         for v in scale
     )
-    top, drawn = 3, []
+    start = top = (height - content) / 2
+    drawn = []
     for style, value in enumerate(row.values):
         thickness = _THIN if style else _THICK
         if value is not None:
@@ -100,7 +111,12 @@ def _row(row: Bar, scale: Sequence[float]) -> Html:
         top += thickness + 2
     strokes = (
         element(
-            "line", x1=_share(v, scale), x2=_share(v, scale), y1=1, y2=5 + _THICK, class_="tick"
+            "line",
+            x1=_share(v, scale),
+            x2=_share(v, scale),
+            y1=start - 3,
+            y2=start + _THICK + 3,
+            class_="tick",
         )
         for v in row.marks
     )

@@ -9,7 +9,7 @@ from evaluation.columns import COLUMNS
 from evaluation.published import PUBLISHED
 from evaluation.radar import AXES
 from evaluation.report.charts import NUM_STYLES
-from evaluation.report.markup import Html, element, facts, join, notes, page, section, table
+from evaluation.report.markup import Html, element, join, notes, page, paragraph, section, table
 from evaluation.report.parts import severity_charts
 from evaluation.report.radar_chart import radar_figure
 from evaluation.report.summary import (
@@ -57,13 +57,13 @@ def write_comparison(
     )
     sections = [
         ("measures", "Measures", join([_table(runs, summaries), radar])),
-        ("pareto", "Better in everything", notes(pareto_statements(summaries))),
+        ("pareto", "Better in everything", join(map(paragraph, pareto_statements(summaries)))),
         ("severity", "Error and calibration against severity", severity_charts(runs)),
     ]
     links = (element("a", title, href=f"#{anchor}") for anchor, title, _ in sections)
     body = [
-        *(_head(name, results) for name, results in runs),
         element("nav", *links),
+        _runs(runs),
         *(section(anchor, title, content) for anchor, title, content in sections),
     ]
     title = f"{len(runs)} runs on {runs[0][1].dataset}"
@@ -120,9 +120,18 @@ def _check(runs: Sequence[tuple[str, Results]], names: list[str], baseline: str 
         )
 
 
-def _head(name: str, results: Results) -> Html:
-    told = [("run", name), ("model", results.model), *results.settings.items()]
-    return join([facts(told), holes(results)])
+def _runs(runs: Sequence[tuple[str, Results]]) -> Html:
+    """Return what the runs are, a column each, and their holes."""
+    told = [{"model": results.model, **results.settings} for _, results in runs]
+    rows = [
+        [key, *(each.get(key, ABSENT) for each in told)]
+        for key in dict.fromkeys(key for each in told for key in each)
+    ]
+    failed = (
+        join([element("h3", name), holes(results)]) for name, results in runs if results.holes
+    )
+    header = ["run", *(name for name, _ in runs)]
+    return join([table(header, rows, caption="What was evaluated", class_="texts"), *failed])
 
 
 def _table(runs: Sequence[tuple[str, Results]], summaries: Mapping[str, Figures]) -> Html:

@@ -44,7 +44,7 @@ def sample_sheets(found: Predicted, pictures: Pictures, originals: Originals | N
     first = found.shown[0]
     clean = originals.find(first.source_index, first.source_id) if originals else None
     if clean is not None:
-        sheets.append(_sheet("clean", [_tile(clean, found, pictures, "clean")]))
+        sheets.append(_sheet("clean", [_tile(clean, found, pictures, "")]))
     for name, seen in by_variant(found.shown):
         tiles = [_tile(each, found, pictures, f"severity {each.severity}") for each in seen]
         sheets.append(_sheet(name, tiles))
@@ -64,9 +64,8 @@ def failure_cards(found: Predicted, pictures: Pictures | None, originals: Origin
     """Return the surest mistakes, each beside its clean original, with true and predicted class."""
     if not found.worst:
         return paragraph("The model has every sample right.")
-    return element(
-        "div", *(_card(seen, found, pictures, originals) for seen in found.worst), class_="cards"
-    )
+    cards = (_card(seen, found, pictures, originals) for seen in found.worst)
+    return element("div", *cards, class_="cards" if found.about.parts else "cards alone")
 
 
 def class_name(found: Predicted, place: int | None) -> str:
@@ -86,18 +85,20 @@ def _card(
     seen: Seen, found: Predicted, pictures: Pictures | None, originals: Originals | None
 ) -> Html:
     true, guess = class_name(found, seen.label), class_name(found, seen.predictions[0])
-    where = seen.variant if seen.severity is None else f"{seen.variant}, severity {seen.severity}"
+    where = "" if seen.severity is None else f", {seen.variant} at severity {seen.severity}"
     clean = None
     if found.about.kind != "clean" and originals is not None:
         clean = originals.find(seen.source_index, seen.source_id)
     lines = [paragraph(element("strong", true), " taken for ", element("strong", guess))]
-    lines.append(paragraph(f"confidence {_sure(seen)}, {where}"))
+    lines.append(paragraph(f"confidence {_sure(seen)}{where}"))
     if clean is not None:
         lines.append(paragraph(f"clean: {class_name(found, clean.predictions[0])}, {_sure(clean)}"))
     lines.append(paragraph(element("code", seen.key or seen.source_id), class_="quiet"))
     pair = []
     if pictures is not None:
-        pair.append(element("div", _shown(seen, found, pictures), "the mistake"))
+        pair.append(
+            element("div", _shown(seen, found, pictures), "" if clean is None else "corrupted")
+        )
         if clean is not None:
             pair.append(element("div", _shown(clean, found, pictures), "clean"))
     return element(
@@ -113,7 +114,7 @@ def _sheet(name: str, tiles: Sequence[Html]) -> Html:
 
 def _tile(seen: Seen, found: Predicted, pictures: Pictures, head: str) -> Html:
     guess = class_name(found, seen.predictions[0])
-    verdict = _verdict(seen.predictions[0], seen.label, f"{guess} {_sure(seen)}")
+    verdict = _verdict(seen.predictions[0], seen.label, guess, _sure(seen))
     above = [element("div", head, class_="head")] if head else []
     return element("div", *above, _shown(seen, found, pictures), verdict, class_="tile")
 
@@ -134,22 +135,19 @@ def _frames(clip: Seen, found: Predicted, pictures: Pictures) -> list[Html]:
         name = class_name(found, clip.predictions[at])
         alt = f"frame {at + 1} of {clip.source_id}, {clip.variant}, taken for {name}"
         head = element("div", f"frame {at + 1}", class_="head")
-        verdict = _verdict(clip.predictions[at], clip.label, name)
+        verdict = _verdict(clip.predictions[at], clip.label, name, "")
         tiles.append(
             element("div", head, picture(_checked(frames[at], clip), alt), verdict, class_="tile")
         )
     return tiles
 
 
-def _verdict(guess: int, label: int | None, words: str) -> Html:
+def _verdict(guess: int, label: int | None, name: str, sure: str) -> Html:
+    """Return a class above its confidence, with a sign and a colour where there is a true class."""
     if label is None:
-        return element("span", words, class_="verdict")
-    right = guess == label
-    return element("span", f"{'✓' if right else '✗'} {words}", class_=f"verdict {_colour(right)}")
-
-
-def _colour(right: bool) -> str:
-    return "right" if right else "wrong"
+        return element("span", name, element("br"), sure, class_="verdict")
+    sign, colour = ("✓", "right") if guess == label else ("✗", "wrong")
+    return element("span", name, element("br"), f"{sign} {sure}", class_=f"verdict {colour}")
 
 
 def _shown(seen: Seen, found: Predicted, pictures: Pictures) -> Html:

@@ -24,6 +24,7 @@ GENERATOR = '<meta name="generator" content="dreamshards report">'
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
+_VOID = ("br",)
 _LOSSLESS_SIDE = 64
 """Pictures up to this side in pixels stand in the page as they are; larger ones would make it too long."""
 _MAX_SIDE = 160
@@ -55,7 +56,9 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Html
         for key, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{name}{written}>{join(children)}</{name}>")
+    return Html(
+        f"<{name}{written}>" if name in _VOID else f"<{name}{written}>{join(children)}</{name}>"
+    )
 
 
 def number(value: float) -> str:
@@ -134,7 +137,7 @@ def picture(pixels: U8, alt: str) -> Html:
 
 def page(title: str, subtitle: str, parts: Sequence[str]) -> str:
     """Return a whole page; the same parts give the same text."""
-    body = join(parts, "\n")
+    body = join(parts, Html("\n"))
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -68,15 +68,14 @@ def severity_charts(runs: Sequence[tuple[str, Results]]) -> Html:
 
 def corruption_parts(part: SetResult) -> Html:
     """Return the error and calibration of each corruption, as bars and, folded, as tables."""
+    every = {name: _levels(part, name, "error") for name in _names(part)}
+    num_levels = len({level for errors in every.values() for level in errors})
     rows = []
-    for name in _names(part):
-        errors = _levels(part, name, "error")
-        error, rms = _mean(errors), _mean(_levels(part, name, "rms"))
-        shown = (
-            ABSENT
-            if error is None
-            else f"{error:.1f}" + (f" / {rms:.1f}" if rms is not None else "")
-        )
+    for name, errors in every.items():
+        error = _mean(errors, num_levels)
+        rms = _mean(_levels(part, name, "rms"), num_levels)
+        shown = ABSENT if error is None else f"{error:.1f}"
+        shown += "" if rms is None else f" / {rms:.1f}"
         rows.append(Bar(_label(part, name), (error, rms), shown, [*errors.values()]))
     tables = [
         folded(
@@ -153,7 +152,9 @@ def _severity_lines(runs: Sequence[tuple[str, Results]], kind: Kind, measure: st
         part = set_of(results, kind)
         assert part is not None
         found, levels, _ = by_severity(part, measure)
-        if len(runs) == 1:
+        if len(runs) == 1 and len(found) == 1:
+            name = next(iter(found)).replace("_", " ")
+        elif len(runs) == 1:
             lines += [
                 Series(
                     each,
@@ -190,8 +191,10 @@ def _levels(part: SetResult, name: str, measure: str) -> dict[int, float]:
     }
 
 
-def _mean(levels: Mapping[int, float]) -> float | None:
-    return sum(levels.values()) / len(levels) if levels else None
+def _mean(levels: Mapping[int, float], num_levels: int) -> float | None:
+    """Return the mean over severities, None where one is lacking: it would not compare."""
+    whole = levels and len(levels) == num_levels
+    return sum(levels.values()) / num_levels if whole else None
 
 
 def _severity_table(part: SetResult, measure: str, label: str) -> Html:
@@ -199,7 +202,7 @@ def _severity_table(part: SetResult, measure: str, label: str) -> Html:
     levels = sorted({level for each in every.values() for level in each})
     rows = []
     for name, each in every.items():
-        mean = _mean(each) if len(each) == len(levels) else None
+        mean = _mean(each, len(levels))
         row = [each.get(level) for level in levels]
         rows.append([_label(part, name), *(_percent(value) for value in (*row, mean))])
     found, counted, _ = by_severity(part, measure)
@@ -210,7 +213,7 @@ def _severity_table(part: SetResult, measure: str, label: str) -> Html:
             [
                 f"mean of {len(found)}",
                 *(_percent(means.get(level)) for level in levels),
-                _percent(_mean(means)),
+                _percent(_mean(means, len(counted))),
             ]
         )
     header = ["corruption", *(str(level) for level in levels), "mean"]

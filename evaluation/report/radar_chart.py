@@ -17,13 +17,16 @@ _LOWEST = -1.0
 Values = Mapping[str, float]
 
 
-def radar_figure(rows: Mapping[str, Values], *, baseline: str, partial: Mapping[str, str]) -> Html:
+def radar_figure(
+    rows: Mapping[str, Values], *, baseline: str, partial: Mapping[str, str], how: str = ""
+) -> Html:
     """Return the chart of methods with its legend and its numbers, or a line that says why there is none.
 
     Args:
         rows: of each method the values of its columns; the order decides colours.
         baseline: the method that the scale starts from.
         partial: of columns that not all methods measured in full, what to know of them.
+        how: a sentence on how values were computed.
     """
     title = f"Five measures, from {baseline} to a perfect model"
     axes = {
@@ -49,17 +52,17 @@ def radar_figure(rows: Mapping[str, Values], *, baseline: str, partial: Mapping[
     ]
     if any(gain < _LOWEST for gained in gains.values() for gain in gained.values()):
         remarks.append("A hollow mark in the centre is off the scale: its number is in the table.")
-    return figure(
-        _drawing(gains, axes, styles, partial),
-        title,
-        legend(list(styles.items())),
+    beside = element(
+        "div",
         paragraph(
             f"The share of the way from {baseline}, the ring at 0%, to perfection, the rim at 100%. "
-            "Further out is better."
+            f"Further out is better. {how}"
         ),
         _table(rows, gains, axes),
         notes([*remarks, *left_out]),
     )
+    chart = element("div", _drawing(gains, axes, styles, partial), legend(list(styles.items())))
+    return figure(element("div", chart, beside, class_="halves"), title)
 
 
 def _reason(rows: Mapping[str, Values], baseline: str, column: str) -> str:
@@ -87,13 +90,15 @@ def _drawing(
     for method, gained in gains.items():
         parts.append(_outline(method, list(gained.values()), styles[method]))
     for level in (_LOWEST / 2, 0.0, 0.5, 1.0):  # last, so that no line hides them
-        x, y = _place(0.5, len(axes), level)
-        parts.append(element("text", f"{100 * level:.0f}%".replace("-", "−"), x=x + 3, y=y + 4))
+        (x1, y1), (x2, y2) = (_place(place, len(axes), level) for place in (0, 1))
+        name = f"{100 * level:.0f}%".replace("-", "−")
+        middle = {"x": (x1 + x2) / 2, "y": (y1 + y2) / 2 + 4}
+        parts.append(element("text", name, **middle, text_anchor="middle", class_="halo"))
     about = "; ".join(
         f"{method}: {', '.join(f'{axis} {100 * gain:.0f}%' for axis, gain in gained.items())}"
         for method, gained in gains.items()
     )
-    return element("svg", element("title", about), *parts, viewBox="0 0 380 310", role="img")
+    return element("svg", element("title", about), *parts, viewBox="0 0 380 282", role="img")
 
 
 def _place(place: float, num_axes: int, gain: float) -> tuple[float, float]:

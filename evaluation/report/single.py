@@ -145,9 +145,8 @@ def _radar(results: Results) -> Html:
     summary = as_published(results)
     rows = {results.model: values(summary), **beside}
     remarks = {column: f"{remark}." for column, remark in partial([summary]).items()}
-    chart = radar_figure(rows, baseline=next(iter(beside)), partial=remarks)
-    how = "This model's values are computed as published, where that differs."
-    return join([chart, paragraph(how) if differing(results) else ""])
+    how = "This model's values are computed as published." if differing(results) else ""
+    return radar_figure(rows, baseline=next(iter(beside)), partial=remarks, how=how)
 
 
 def _severity(results: Results) -> Html:

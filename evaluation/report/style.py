@@ -30,7 +30,7 @@ h3 { font-size: 1rem; margin: 1.4rem 0 0.5rem; overflow-wrap: anywhere; }
 a { color: var(--s0); }
 code { font: 0.92em ui-monospace, monospace; overflow-wrap: anywhere; }
 .sub { color: var(--quiet); margin: 0.3rem 0 1rem; overflow-wrap: anywhere; }
-nav { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; margin-bottom: 1.5rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; margin: 1rem 0; }
 section { border-top: 1px solid var(--rule); margin-top: 2rem; padding-top: 1.5rem; }
 section > p { max-width: 46rem; margin-bottom: 0.8rem; }
 .facts { font-size: 0.9rem; }
@@ -52,9 +52,10 @@ th:first-child { text-align: left; padding-left: 0; }
 .texts td { text-align: left; overflow-wrap: anywhere; }
 .texts th { text-align: left; white-space: nowrap; }
 .ours { font-weight: 600; }
-.better, .right { color: var(--good); white-space: nowrap; }
-.worse, .wrong { color: var(--bad); white-space: nowrap; }
-.mean { color: var(--quiet); display: block; font-size: 0.8rem; }
+.better, .right { color: var(--good); }
+.worse, .wrong { color: var(--bad); }
+td .better, td .worse { white-space: nowrap; }
+.meaning, .quiet { color: var(--quiet); display: block; font-size: 0.8rem; }
 sup { font-size: 0.75em; line-height: 0; color: var(--quiet); }
 .notes {
   color: var(--quiet); font-size: 0.85rem; padding-left: 1.1rem; max-width: 60rem;
@@ -72,20 +73,21 @@ summary { cursor: pointer; color: var(--s0); }
   display: grid; gap: 1.5rem 3rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr));
 }
-figure { min-width: 0; }
-figure > svg { display: block; width: 100%; height: auto; max-width: 460px; }
+figure { min-width: 0; margin-top: 0.8rem; }
+figure > svg, .halves svg[role="img"] { display: block; width: 100%; height: auto; max-width: 460px; }
 figcaption { font-weight: 600; font-size: 0.95rem; margin-bottom: 0.3rem; }
 figure p { color: var(--quiet); font-size: 0.85rem; }
 svg { overflow: visible; }
 svg text { fill: var(--quiet); font: 11px system-ui, sans-serif; }
 svg .name { fill: var(--ink); font-size: 12px; }
+svg .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
 .grid { stroke: var(--rule); stroke-width: 1; fill: none; }
 .axis { stroke: var(--quiet); stroke-width: 1; fill: none; }
 .s0 { --line: var(--s0); } .s1 { --line: var(--s1); } .s2 { --line: var(--s2); }
 .s3 { --line: var(--s3); } .s4 { --line: var(--s4); } .s5 { --line: var(--s5); }
 .line { stroke: var(--line); stroke-width: 2; fill: none; stroke-linejoin: round; }
 .faint { stroke: var(--line); stroke-width: 1; fill: none; opacity: 0.28; }
-.area { fill: var(--line); opacity: 0.1; }
+.area { fill: var(--line); opacity: 0.07; }
 .gap { stroke: var(--line); stroke-width: 1.5; opacity: 0.45; }
 .mark { fill: var(--line); stroke: var(--paper); stroke-width: 1; }
 .hollow { fill: var(--paper); stroke: var(--line); stroke-width: 2; }
@@ -112,7 +114,7 @@ img.small { image-rendering: pixelated; }
 .tiles .head { color: var(--quiet); }
 .tiles .label { grid-column: 1 / -1; font-size: 0.85rem; padding-top: 0.3rem; }
 .tile { min-width: 0; }
-.tile .verdict { display: block; overflow-wrap: anywhere; }
+.tile .verdict { display: block; overflow-wrap: anywhere; font-size: 0.7rem; margin-top: 0.15rem; }
 .sheets {
   display: grid; gap: 1.2rem 2.5rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 380px), 1fr));
@@ -121,10 +123,12 @@ img.small { image-rendering: pixelated; }
   display: grid; gap: 1.2rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr));
 }
+.cards.alone { grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); }
 .card .pair {
   display: grid; grid-template-columns: 1fr 1fr; gap: 6px; font-size: 0.75rem;
   color: var(--quiet);
 }
+.cards.alone .pair { grid-template-columns: 1fr; }
 .card p { font-size: 0.85rem; overflow-wrap: anywhere; }
 .card .quiet { color: var(--quiet); font-size: 0.8rem; }
 .none {
@@ -139,6 +143,9 @@ img.small { image-rendering: pixelated; }
   grid-template-columns: minmax(0, 7.6rem) minmax(4rem, 1fr) auto; gap: 0 0.5rem;
   font-size: 0.8rem;
 }
-  th, td { padding: 0.25rem 0.4rem; }
+  table { font-size: 0.78rem; }
+  th, td { padding: 0.25rem 0.3rem; }
+  td .better, td .worse { white-space: normal; }
+  .meaning, svg .sparse { display: none; }
 }
 """.strip()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from evaluation.columns import COLUMNS
 from evaluation.published import PUBLISHED
-from evaluation.report.markup import Html, element, folded, join, notes, paragraph, table
+from evaluation.report.markup import Html, element, facts, folded, join, notes, paragraph, table
 from evaluation.results import Figure, Results
 
 ABSENT = "–"
@@ -82,7 +82,7 @@ def shown(name: str, value: float) -> str:
 
 
 def holes(results: Results) -> Html:
-    """Return the sets that could not be evaluated and why, nothing where there are none."""
+    """Return the sets that could not be evaluated, or not whole, and why; nothing where there are none."""
     if not results.holes:
         return Html()
     lines = (
@@ -90,7 +90,7 @@ def holes(results: Results) -> Html:
         for name, reason in results.holes.items()
     )
     head = element("strong", "Not evaluated. ")
-    text = "These sets failed, so what follows is without them:"
+    text = "What follows is without these sets, or without the parts of them that are named:"
     return element("div", head, text, element("ul", *lines, class_="notes"), class_="warning")
 
 
@@ -122,8 +122,8 @@ def measures_table(results: Results) -> Html:
     if both:
         remarks.append(
             "As published: computed as the code behind the paper's numbers does, which leaves the bin of "
-            "the highest confidence out of RMS and lets PGD move around its random start. The differences to "
-            "the paper are of this column."
+            "the highest confidence out of RMS and lets PGD move around its random start."
+            + (" The differences to the paper are of this column." if paper else "")
         )
     if paper:
         remarks += [f"Paper: {paper.title}. {paper.source}.", *paper.notes]
@@ -135,6 +135,7 @@ def measures_table(results: Results) -> Html:
                 header, rows, caption="Percent, mT5D raw. Lower is better, but for AUROC and AUPR."
             ),
             notes(remarks),
+            folded("What the measures mean", facts([_meaning(name) for name in names])),
             _all_published(results.dataset),
         ]
     )
@@ -160,7 +161,11 @@ def cell(name: str, figure: Figure | None, footnotes: Footnotes, why_absent: str
 
 def _heading(name: str) -> Html:
     column = COLUMNS[name]
-    return join([column.heading, element("span", column.meaning, class_="mean")])
+    return join([column.heading, element("span", column.meaning, class_="meaning")])
+
+
+def _meaning(name: str) -> tuple[str, str]:
+    return COLUMNS[name].heading, COLUMNS[name].meaning
 
 
 def _cell(
@@ -172,7 +177,7 @@ def _cell(
     strong: bool = False,
 ) -> Html:
     why = "Nothing that was evaluated measures it" + (
-        "; among the sets that failed: "
+        "; what could not be evaluated: "
         + "; ".join(f"{n} ({why})" for n, why in results.holes.items())
         if results.holes
         else ""
@@ -190,7 +195,7 @@ def _against(name: str, figure: Figure | None, paper: float | None) -> Html:
     if figure is None or paper is None:
         return join([ABSENT])
     if figure.missing:
-        return element("span", "not the same parts", class_="mean")
+        return element("span", "not the same parts", class_="quiet")
     change = figure.value - paper
     if shown(name, abs(change)) in ("0.0", "0.00"):
         return join(["the same"])
