@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from evaluation.benchmarks import ANOMALY_SETS, C_BAR_CIFAR, COMMON_CORRUPTIONS, SEQUENCES
 from evaluation.measures import error, rms_calibration_error
@@ -136,3 +140,91 @@ def pixels(wanted: Wanted) -> np.ndarray | None:
     if wanted.set.endswith("-p"):
         return np.stack([picture + frame for frame in range(31)])
     return picture
+
+
+# ── reading a page ──
+
+
+class Node:
+    """An element of a page: its name, attributes, children in order (elements and texts)."""
+
+    def __init__(self, name: str, attributes: dict[str, str], parent: Node | None) -> None:
+        self.name, self.attributes, self.parent = name, attributes, parent
+        self.children: list[Node | str] = []
+
+    def all(self, name: str | None = None, **attributes: str) -> list[Node]:
+        """Return the elements below of a name and with attributes; of `class_` one of its words."""
+        found = []
+        for child in self.children:
+            if isinstance(child, Node):
+                fits = name is None or child.name == name
+                for key, value in attributes.items():
+                    has = child.attributes.get(key.rstrip("_").replace("_", "-"), "")
+                    fits &= value in has.split() if key == "class_" else has == value
+                found += [child] if fits else []
+                found += child.all(name, **attributes)
+        return found
+
+    def text(self) -> str:
+        parts = (c if isinstance(c, str) else c.text() for c in self.children)
+        return "".join(parts)
+
+    def number(self, name: str) -> float:
+        return float(self.attributes[name].removesuffix("%"))
+
+    def points(self) -> np.ndarray:
+        """Return the points of a polygon or polyline, [n, 2]."""
+        return np.array(
+            [point.split(",") for point in self.attributes["points"].split()], np.float64
+        )
+
+
+class Page(HTMLParser):
+    """A page whose elements all close, in order; keeps no text of the style."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.root = self.now = Node("", {}, None)
+        self.feed(self.source)
+        self.close()
+        assert self.now is self.root, f"<{self.now.name}> is never closed"
+
+    def handle_starttag(self, tag, attrs):
+        assert len({name for name, _ in attrs}) == len(attrs), f"<{tag}>: an attribute twice"
+        node = Node(tag, {name: value or "" for name, value in attrs}, self.now)
+        self.now.children.append(node)
+        if tag not in self.VOID:
+            self.now = node
+
+    def handle_endtag(self, tag):
+        assert tag == self.now.name, f"</{tag}> closes <{self.now.name}>"
+        assert self.now.parent is not None
+        self.now = self.now.parent
+
+    def handle_data(self, data):
+        self.now.children.append(data)
+
+    def section(self, title: str) -> Node:
+        (found,) = [s for s in self.root.all("section") if s.all("h2")[0].text() == title]
+        return found
+
+    def pictures(self, inside: Node | None = None) -> dict[str, np.ndarray]:
+        """Return the pictures, uint8 [H, W, 3], by what their `alt` says."""
+        found = {}
+        for image in (inside or self.root).all("img"):
+            data = image.attributes["src"].partition("base64,")[2]
+            found[image.attributes["alt"]] = np.asarray(
+                Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+            )
+        return found
+
+
+def rows_of(table: Node) -> dict[str, list[str]]:
+    """Return the cells of a table by the first of each row."""
+    lines = [
+        [cell.text() for cell in row.children if isinstance(cell, Node)] for row in table.all("tr")
+    ]
+    return {first: rest for first, *rest in lines}

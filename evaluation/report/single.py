@@ -127,7 +127,7 @@ def _read(results: Results, paths: Sequence[Path], pictures: Pictures | None) ->
     clean = next((name for name, kind in names.items() if kind == "clean" and name in of_set), None)
     originals = None if clean is None else Originals(of_set[clean])
     right = frozenset() if originals is None else originals.right()
-    predicted = {name: read_predicted(path, right) for name, path in of_set.items()}
+    predicted = {name: read_predicted(of_set[name], right) for name in names if name in of_set}
     return _Inputs(results, predicted, originals, pictures)
 
 
