@@ -86,13 +86,35 @@ class CorruptionsConfig(Section):
     frost: str | None = None
 
 
+class PerturbationsConfig(Section):
+    """The sequences of CIFAR-P and ImageNet-P (Hendrycks & Dietterich, ICLR 2019): every sample is a clip.
+
+    An epoch is one kind of sequence. `all` are the ten that results are averaged over; four more have names.
+    """
+
+    family: Literal["perturbations"]
+    names: Names = "all"
+    difficulty: int = Field(1, ge=1, le=3)
+    scale: Literal["auto", "cifar", "imagenet"] = "auto"
+
+
+VariantsConfig = CorruptionsConfig | PerturbationsConfig
+
 AugmentationConfig = Annotated[
-    CleanConfig | PixMixConfig | MixupConfig | CutMixConfig | CorruptionsConfig,
+    CleanConfig
+    | PixMixConfig
+    | MixupConfig
+    | CutMixConfig
+    | CorruptionsConfig
+    | PerturbationsConfig,
     Field(discriminator="family"),
 ]
 
 WITH_MIXING_SET = ("pixmix",)
 """The families that mix with pictures of a mixing set; others use none."""
 
-WITH_VARIANTS = ("corruptions",)
+WITH_VARIANTS = ("corruptions", "perturbations")
 """The families of test sets, each of whose epochs is a variant of the whole set."""
+
+WITH_CLIPS = ("perturbations",)
+"""The families whose samples are clips."""

@@ -28,7 +28,7 @@ from pipeline.render.base import render_bases
 from pipeline.render.pairs import mixed_rows, render_cutmix_into, render_mixup_into
 from pipeline.render.pixmix import render_pixmix_into
 from pipeline.render.slots import Slots
-from pipeline.variant_families import CORRUPTIONS_FAMILY
+from pipeline.variant_families import CORRUPTIONS_FAMILY, PERTURBATIONS_FAMILY
 
 if TYPE_CHECKING:
     from pipeline.sampling import Inputs
@@ -169,6 +169,7 @@ FAMILIES: dict[str, Family] = {
         partners=_second_pictures,
     ),
     "corruptions": CORRUPTIONS_FAMILY,
+    "perturbations": PERTURBATIONS_FAMILY,
     "cutmix": Family(
         draw=_draw_cutmix,
         render=_render_cutmix,

@@ -40,6 +40,14 @@ class Place(NamedTuple):
     base: BasePlan
 
 
+def _picture_shape(plan: Any, recipe: Recipe) -> tuple[int, ...]:
+    return recipe.transform.size, recipe.transform.size, 3
+
+
+def _never(plan: Any, recipe: Recipe) -> bool:
+    return False
+
+
 class Family(NamedTuple):
     """What the pipeline asks of an augmentation.
 
@@ -51,12 +59,17 @@ class Family(NamedTuple):
         from_columns: (manifest rows, recipe) → plan.
         partner: what samples are mixed with, None where they are not.
         partners: (plan, inputs) → for each sample its partner, uint8 [S, S, 3], None where it met none.
+        shape: (plan, recipe) → that of every sample of the plan.
+        whole: (plan, recipe) → whether `render` is given whole pictures, a list of uint8 [H, W, 3] after the
+            base transform's resize, in place of base pictures.
     """
 
     draw: Callable[[Inputs, Place], FamilyPlan]
-    render: Callable[[Any, U8, Inputs, Slots], None]
+    render: Callable[[Any, Any, Inputs, Slots], None]
     fields: Sequence[pa.Field]
     columns: Callable[[Any, Inputs], list[pa.Array]]
     from_columns: Callable[[pa.Table, Recipe], FamilyPlan]
     partner: Literal["mixing picture", "second picture"] | None
     partners: Callable[[Any, Inputs], list[U8 | None]]
+    shape: Callable[[Any, Recipe], tuple[int, ...]] = _picture_shape
+    whole: Callable[[Any, Recipe], bool] = _never

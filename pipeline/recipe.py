@@ -18,7 +18,12 @@ from pydantic import (
 from typing_extensions import Self
 
 from pipeline import settings
-from pipeline.augmentation_sections import WITH_MIXING_SET, WITH_VARIANTS, AugmentationConfig
+from pipeline.augmentation_sections import (
+    WITH_CLIPS,
+    WITH_MIXING_SET,
+    WITH_VARIANTS,
+    AugmentationConfig,
+)
 from pipeline.complaints import complaints
 from pipeline.errors import UsageError, nearest
 from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
@@ -144,9 +149,9 @@ class Recipe(Section):
             raise ValueError(
                 f"shards.quality does nothing for the lossless codec {codec!r}; remove it"
             )
-        epochs = self._check_epochs()
-        self._check_reuse(epochs)
+        self._check_clips(codec)
         self._check_resize()
+        self._check_reuse(self._check_epochs())
         if self.augmentation.family not in WITH_MIXING_SET:
             return self
         if self.mixing_set is None:
@@ -160,6 +165,21 @@ class Recipe(Section):
                 f"{self.transform.size}; allowed: {self.transform.size} or more"
             )
         return self
+
+    def _check_clips(self, codec: str) -> None:
+        family = self.augmentation.family
+        if family not in WITH_CLIPS:
+            return
+        if codec != "npy":
+            raise ValueError(
+                f"shards.codec = {codec!r}, but family {family!r} makes clips, which are stored raw; "
+                "allowed: 'npy'"
+            )
+        if self.reuse > 1:
+            raise ValueError(
+                f"reuse = {self.reuse}, but the clips of family {family!r} differ in length between "
+                "epochs; remove it"
+            )
 
     def _check_epochs(self) -> int:
         """Return how many epochs there will be; with variants, one for each."""
@@ -200,15 +220,17 @@ class Recipe(Section):
     def _codec(self) -> str:
         if self.shards.codec != "auto":
             return self.shards.codec
+        if self.augmentation.family in WITH_CLIPS:
+            return "npy"
         return "npy" if self.transform.size <= 64 else "jpg"
 
     def resolved(self) -> Recipe:
         """Fill in every value left to the recipe's own rules, so that nothing is implied.
 
-        Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures, and the
-        shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing pictures of an
-        array, which stay as they are. Families that use no mixing set keep none. Of a test set, names, scale
-        and the number of epochs.
+        Codec: npy up to 64 px and of clips, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures,
+        and the shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing
+        pictures of an array, which stay as they are. Families that use no mixing set keep none. Of test sets
+        the names of variants, the scale of their constants and the number of epochs.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in LOSSY_CODECS:
