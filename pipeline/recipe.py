@@ -8,13 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from pipeline import settings
@@ -29,52 +23,7 @@ from pipeline.errors import UsageError, nearest
 from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
 from pipeline.section import Section
 from pipeline.settings import is_yaml_file, load_settings, override
-
-# ── clean datasets ──
-
-
-class _Source(Section):
-    """A clean dataset of which `count` pictures are taken, evenly spread over its order; all by default."""
-
-    @model_serializer(mode="wrap")
-    def _without_count(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a count that is not given, so that such recipes keep the hash they always had."""
-        content: dict[str, Any] = plain(self)
-        if content.get("count") is None:
-            content.pop("count", None)
-        return content
-
-
-class DigitsSource(_Source):
-    """scikit-learn's handwritten digits as 32×32 RGB; needs no download."""
-
-    kind: Literal["digits"]
-    split: Literal["train", "test"] = "train"
-    count: int | None = Field(None, ge=1)
-
-
-class CifarSource(_Source):
-    """CIFAR-10 or CIFAR-100 in the official Python layout below `path`."""
-
-    kind: Literal["cifar10", "cifar100"]
-    path: str = "data"
-    split: Literal["train", "test"] = "train"
-    download: bool = False
-    count: int | None = Field(None, ge=1)
-
-
-class ImageFolderSource(_Source):
-    """A folder with one sub-folder of pictures per class."""
-
-    kind: Literal["image-folder"]
-    path: str
-    on_unreadable: Literal["stop", "skip"] = "stop"
-    count: int | None = Field(None, ge=1)
-
-
-SourceConfig = Annotated[
-    DigitsSource | CifarSource | ImageFolderSource, Field(discriminator="kind")
-]
+from pipeline.source_sections import SourceConfig
 
 # ── base transforms ──
 
