@@ -39,7 +39,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
     surface = {}
-    commands = ("build", "estimate", "pictures", "pictures zoom", "verify", "replay", "preview")
+    commands = ("build", "estimate", "pictures", "pictures zoom", "evaluate", "compare", "verify")
+    commands += ("replay", "preview")
     for command in commands:
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])
@@ -56,6 +57,19 @@ def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture
             *("--chroma", "--factor", "--fps", "--frames", "--help", "--kind", "--out"),
             *("--outwards", "--seed", "--size"),
         ],
+        "evaluate": [
+            *("--batch-size", "--data", "--device", "--help", "--no-pgd", "--out", "--pgd"),
+            *(
+                "--pgd-eps",
+                "--pgd-samples",
+                "--pgd-step",
+                "--pgd-steps",
+                "--published",
+                "--samples",
+            ),
+            *("--seed", "--set"),
+        ],
+        "compare": ["--help", "--out"],
         "verify": ["--help", "--replay", "--set"],
         "replay": ["--help", "--save", "--set"],
         "preview": ["--help", "--out", "--samples", "--set"],
