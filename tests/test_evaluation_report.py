@@ -23,6 +23,7 @@ from evaluation.published import PUBLISHED
 from evaluation.report import write_report
 from evaluation.report.charts import ticks
 from evaluation.report.markup import element, text
+from evaluation.report.predicted import read_predicted
 from evaluation.results import Reading, Results, SetResult
 from pipeline.errors import DreamshardsError
 from tests.report_helpers import CLASSES, EVIL, Maker, Page, pixels, rows_of, whole
@@ -258,11 +259,22 @@ def test_curves_are_means_over_corruptions(made, page):
         assert len(figures[title].all("polyline", class_="faint")) == len(part.parts)
 
 
-def test_the_two_sets_share_a_scale(page):
+def test_the_two_sets_share_a_scale(tmp_path):
+    sets = tuple(
+        SetResult(
+            name,
+            name,
+            tuple(Reading("x", 9, {"error": top * at, "rms": 0.1}, at) for at in (1, 5)),
+            ("x",),
+        )
+        for name, top in (("c", 0.15), ("c-bar", 0.01))
+    )
+    page = written(tmp_path, Results("m", "digits", sets))
     figures = page.section("Error and calibration against severity").all("figure")
     scales = [[t.text() for t in f.all("text", text_anchor="end")] for f in figures]
-    assert scales[0] == scales[1]
+    assert scales[0] == scales[1] == ["0", "20", "40", "60", "80"]
     assert scales[2] == scales[3]
+    assert [f.all("div", class_="legend")[0].text() for f in figures] == ["x"] * 4
 
 
 def test_reliability_of_clean_and_pooled(made, page):
@@ -434,6 +446,27 @@ def test_worst_failures_are_the_surest_mistakes(made, page):
         mistake, original = page.pictures(card).values()
         assert mistake[0, 0].tolist() == [9, row["severity"], row["source_index"] % 256]
         assert original[0, 0].tolist() == [7, 0, row["source_index"] % 256]
+
+
+def test_of_equal_mistakes_the_mildest_come_first(tmp_path):
+    make = Maker(tmp_path, num=30)
+    wrong, sure = (make.labels + 1) % len(CLASSES), np.ones(30)
+    cells = [("fog", 3), ("fog", 2), ("snow", 1), ("snow", 2), ("frost", 2)]
+    tables = [picture_table("c", make.samples(*cell, "k"), wrong, sure) for cell in cells]
+    path = predictions_path(tmp_path, "c")
+    write_predictions(path, make.about("c", "c", COMMON_CORRUPTIONS), tables)
+    found = [(seen.variant, seen.severity, seen.source_index) for seen in read_worst(path)]
+    assert found == [
+        *(("snow", 1, 0), ("snow", 1, 1), ("fog", 2, 2), ("fog", 2, 3)),
+        *(("frost", 2, 4), ("frost", 2, 5)),
+    ]
+    clean = picture_table("clean", make.samples("clean", None, "k"), wrong, sure)
+    write_predictions(path, make.about("clean", "clean"), [clean])
+    assert [seen.source_index for seen in read_worst(path)] == list(range(12))
+
+
+def read_worst(path):
+    return read_predicted(path, frozenset()).worst
 
 
 def test_certainty_is_not_rounded_up(tmp_path):

@@ -26,9 +26,8 @@ NUM_WORST = 12
 MAX_OF_VARIANT = 2
 """Of them from one corruption, so that the hardest does not fill the page."""
 NUM_ANOMALIES = 5
-_CANDIDATES = (
-    NUM_WORST  # no more of a variant can matter: what is passed over has its source picked already
-)
+_CANDIDATES = NUM_WORST
+"""Read of a variant. No more can matter: what is passed over there has its source picked already."""
 
 
 class Seen(NamedTuple):
