@@ -123,6 +123,7 @@ def test_measures_beside_the_paper(made, page):
     assert notes[0] == (
         "[1] Mean of 4, so it does not compare with a full one; missing: textures, lsun, places69."
     )
+    assert notes[1].startswith("Samples of each part: cifar10 300, cifar10-c 300, ")
     others = rows_of(page.section("Measures").all("details")[1].all("table")[0])
     assert list(others)[1:] == list(PUBLISHED["cifar10"].rows)
     assert others["AugMix"][1] == "12.4"

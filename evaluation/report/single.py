@@ -42,10 +42,12 @@ from evaluation.report.summary import (
     holes,
     measures_table,
     partial,
+    samples_of,
     values,
 )
 from evaluation.results import Results, SetResult
 from pipeline.errors import DreamshardsError
+from pipeline.progress import plural
 from pipeline.publish import publish_bytes
 
 REPORT_NAME = "report.html"
@@ -170,8 +172,8 @@ def _reliability(inputs: _Inputs) -> Html:
         rms = 100 * rms_calibration_error(found.confidence, found.correct)
         pooled = ", all parts pooled" if part.parts else ""
         below = (
-            f"{num:,} samples in {len(bins.counts)} bins. RMS calibration error {rms:.1f}%, from bins of "
-            f"{BIN_SIZE}{pooled}."
+            f"{plural(num, 'sample')} in {plural(len(bins.counts), 'bin')}. "
+            f"RMS calibration error {rms:.1f}%, from bins of {BIN_SIZE}{pooled}."
         )
         charts.append(figure(reliability_chart(bins, style=0), part.name, paragraph(below)))
     if not charts:
@@ -255,11 +257,9 @@ def _made(inputs: _Inputs) -> Html:
             if part.parts
             else "1"
         )
-        samples = sorted({reading.num_samples for reading in part.readings})
-        count = f"{samples[0]:,}" + (f" to {samples[-1]:,}" if len(samples) > 1 else "")
         settings = ", ".join(f"{k} {v}" for k, v in part.settings.items())
         where = found.about.where if found else ""
-        rows.append([part.name, KIND_NAMES[part.kind], covered, count, where, settings])
+        rows.append([part.name, KIND_NAMES[part.kind], covered, samples_of(part), where, settings])
     header = ["set", "kind", "parts", "samples of each", "read from", "settings"]
     identities = [
         folded(f"Identity of {name}", facts(list(_flat(found.about.identity))))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from evaluation.columns import COLUMNS
 from evaluation.published import PUBLISHED
 from evaluation.report.markup import Html, element, facts, folded, join, notes, paragraph, table
-from evaluation.results import Figure, Results
+from evaluation.results import Figure, Results, SetResult
 
 ABSENT = "–"
 BESIDE = ("Baseline", "PixMix")
@@ -118,7 +118,7 @@ def measures_table(results: Results) -> Html:
         if against:
             row.append(_against(name, published.get(name), beside[against].get(name)))
         rows.append(row)
-    remarks = footnotes.lines()
+    remarks = [*footnotes.lines(), f"Samples of each part: {_samples(results)}."]
     if both:
         remarks.append(
             "As published: computed as the code behind the paper's numbers does, which leaves the bin of "
@@ -162,6 +162,16 @@ def cell(name: str, figure: Figure | None, footnotes: Footnotes, why_absent: str
 def _heading(name: str) -> Html:
     column = COLUMNS[name]
     return join([column.heading, element("span", column.meaning, class_="meaning")])
+
+
+def samples_of(part: SetResult) -> str:
+    """Return how many samples each reading of a set is of."""
+    counts = sorted({reading.num_samples for reading in part.readings})
+    return f"{counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else "")
+
+
+def _samples(results: Results) -> str:
+    return ", ".join(f"{part.name} {samples_of(part)}" for part in results.sets) or "none"
 
 
 def _meaning(name: str) -> tuple[str, str]:
