@@ -22,8 +22,7 @@ from pipeline.publish import check_writable, claimed, fsync_folder
 from pipeline.recipe import Recipe
 from pipeline.render.jit import is_compiled
 from pipeline.reuse import build_shards, plan_jobs
-from pipeline.sampling import Inputs, samples_per_shard
-from pipeline.shards.codecs import record_bytes
+from pipeline.sampling import Inputs, sample_bytes, samples_per_shard
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import (
     DATASET_NAME,
@@ -34,7 +33,7 @@ from pipeline.shards.layout import (
     epoch_folder,
     shards_of_epoch,
 )
-from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_set, warm_up
+from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_sets, warm_up
 
 _WARM_ROUNDS, _WARM_S = 5, 0.2
 """How often workers are asked to warm up until each has, and the least time that one is held by it."""
@@ -102,7 +101,7 @@ def plan_shards(inputs: Inputs) -> list[ShardName]:
     return [
         shard
         for epoch in range(recipe.epochs)
-        for shard in shards_of_epoch(epoch, num_samples, samples_per_shard(recipe))
+        for shard in shards_of_epoch(epoch, num_samples, samples_per_shard(recipe, epoch))
     ]
 
 
@@ -171,8 +170,7 @@ def _check_space(root: Path, recipe: Recipe, missing: list[ShardName]) -> None:
     """Refuse a build that cannot fit, where the codec makes its size certain."""
     if recipe.shards.codec != "npy":
         return
-    num_samples = sum(name.stop - name.start for name in missing)
-    needed = num_samples * record_bytes("npy", recipe.transform.size)
+    needed = sum((name.stop - name.start) * sample_bytes(recipe, name.epoch) for name in missing)
     free = shutil.disk_usage(root).free
     if needed > free:
         raise DreamshardsError(
@@ -202,7 +200,7 @@ def _start(context: ShardContext, executor: Executor) -> tuple[float, float]:
     if (context.root / DATASET_NAME).exists():
         return 0.0, 0.0
     begun = time.perf_counter()
-    if not is_compiled(kernel_set(context.inputs.recipe)):
+    if not all(map(is_compiled, kernel_sets(context.inputs.recipe))):
         print("compiling the pixel kernels, once for this machine", file=sys.stderr, flush=True)
     warm_up(context)
     kernels = time.perf_counter() - begun

@@ -24,6 +24,10 @@ def describe_steps(row: Row) -> list[str]:
     """Return the augmentation: a line for the start, one for each round or step; none for a clean sample."""
     if "second_source_id" in row:
         return _describe_pair(row)
+    if "corruption" in row:
+        return [f"{row['corruption']}, severity {row['severity']}"]
+    if "perturbation" in row:
+        return [f"sequence {row['perturbation']}, difficulty {row['difficulty']}"]
     if "rounds" not in row:
         return []
     start = _op(row["start_op"], row["start_level"], row["start_negative"])
@@ -111,6 +115,8 @@ def _section(section: Row, *counts: str) -> str:
 
 def _shown(value: Any) -> str:
     """Return a field's value; of the parts of a blend their weights: `flame 0.75 and fvis 0.25`."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if isinstance(value, dict):
         weights = {
             name: part["weight"] if isinstance(part, dict) else part for name, part in value.items()
@@ -125,10 +131,23 @@ _PAIRS = {
 }
 """Family → what the caption of the labels means."""
 
+_VARIANTS = {
+    "corruptions": (
+        "severity",
+        "how strong the corruption is that the crop was given, 1 to 5. An epoch holds one at one severity.",
+    ),
+    "perturbations": (
+        "difficulty",
+        "how strong the noise of a sequence of noise is, 1 to 3. An epoch holds one kind of sequence, whose "
+        "frames follow each other; the first, middle and last are shown.",
+    ),
+}
+"""Family → a word of its captions, and what it means."""
+
 
 def describe_captions(dataset: Row) -> list[tuple[str, str]]:
     """Return what the captions of this dataset's samples mean, as (word, meaning)."""
-    size, transform = dataset["sample"]["shape"][0], dataset["recipe"]["transform"]
+    size, transform = dataset["sample"]["shape"][-2], dataset["recipe"]["transform"]
     cut = "the clean picture"
     if transform["kind"] == "center-crop":
         cut = f"the clean picture with its shorter side resized to {transform['resize']} px"
@@ -148,6 +167,8 @@ def describe_captions(dataset: Row) -> list[tuple[str, str]]:
     augmentation = dataset["recipe"]["augmentation"]
     if augmentation["family"] in _PAIRS:
         return [*meanings, ("labels", _PAIRS[augmentation["family"]])]
+    if augmentation["family"] in _VARIANTS:
+        return [*meanings, _VARIANTS[augmentation["family"]]]
     severity = augmentation.get("severity")
     if severity is None:
         return meanings

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from evaluation import cli as cli_evaluation
 from pipeline import __version__, cli_pictures
 from pipeline.errors import DreamshardsError, UsageError, nearest
 from training import cli as cli_training
@@ -119,6 +120,15 @@ def _parser() -> _Parser:
     train = command("train", "train a model from shards, or go on with a run that was stopped")
     cli_training.add_arguments(train)
     _add_set(train, "change a field of the configuration, such as optimizer.lr=0.05")
+
+    evaluate = command(
+        "evaluate", "measure a trained model on clean, corrupted, perturbed and foreign test sets"
+    )
+    cli_evaluation.add_arguments(evaluate)
+    _add_set(evaluate, "change a field of each recipe that is rendered live, such as source.path")
+
+    compare = command("compare", "put evaluations side by side")
+    cli_evaluation.add_compare_arguments(compare)
 
     verify = command("verify", "check every byte of a dataset")
     _add_root(verify)
@@ -343,6 +353,8 @@ _COMMANDS = {
     "pictures": _pictures,
     _ZOOM: cli_pictures.run_zoom,
     "train": cli_training.run,
+    "evaluate": cli_evaluation.run,
+    "compare": cli_evaluation.run_compare,
     "verify": _verify,
     "replay": _replay,
     "preview": _preview,

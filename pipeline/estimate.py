@@ -16,11 +16,14 @@ from pipeline.progress import human_bytes, human_seconds, plural
 from pipeline.recipe import Recipe
 from pipeline.reuse import build_shards, plan_jobs
 from pipeline.sampling import Inputs, samples_per_shard
-from pipeline.shards.layout import MAX_SHARDS
-from pipeline.worker import ShardContext, warm_up
+from pipeline.shards.layout import MAX_SHARDS, ShardName
+from pipeline.variants import variants
+from pipeline.worker import ShardContext, build_shard, warm_up
 
 _NUM_SAMPLES = 256
 _SECONDS = 2.0
+_NUM_OF_VARIANT, _SECONDS_OF_VARIANTS = 16, 10.0
+"""Samples of each variant of a test set that are made first, and the time that all then take together."""
 
 
 class Estimate(NamedTuple):
@@ -55,6 +58,8 @@ class Estimate(NamedTuple):
 def measure(recipe: Recipe, executor: Executor) -> Estimate:
     """Build a few hundred samples the way a build does, in a temporary folder, on one core.
 
+    Variants of a test set cost from little to a hundred times as much, so of each as many are made.
+
     Raises:
         DreamshardsError: an input is missing or wrong.
     """
@@ -62,12 +67,16 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
     shards = plan_shards(inputs)
     warm_up(ShardContext(inputs, "", Path()))  # compile before the clock starts
     largest, num_samples = samples_per_shard(recipe), len(inputs.source.labels)
+    do, first, allowed = _do_job, _NUM_SAMPLES, _SECONDS
+    if variants(recipe) is not None:
+        do, first, allowed = _do_variants, _NUM_OF_VARIANT, _SECONDS_OF_VARIANTS
+        largest = min(largest, num_samples)
     with tempfile.TemporaryDirectory(prefix="dreamshards-estimate-") as folder:
-        length = min(largest, max(_NUM_SAMPLES, -(-num_samples // MAX_SHARDS)))
-        _, seconds, _ = _do_job(inputs, length, Path(folder, "first"))
-        # A whole job, or as much of one as takes two seconds: small ones would overstate the fsyncs.
-        length = max(length, min(largest, int(length / seconds * _SECONDS)))
-        num, seconds, size_bytes = _do_job(inputs, length, Path(folder, "second"))
+        length = min(largest, max(first, -(-num_samples // MAX_SHARDS)))
+        _, seconds, _ = do(inputs, length, Path(folder, "first"))
+        # A whole job, or as much of one as takes so long: small ones would overstate the fsyncs.
+        length = max(length, min(largest, int(length / seconds * allowed)))
+        num, seconds, size_bytes = do(inputs, length, Path(folder, "second"))
     return Estimate(
         num,
         num / seconds,
@@ -76,6 +85,21 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
         len(shards),
         len(plan_jobs(inputs, shards)),
     )
+
+
+def _do_variants(inputs: Inputs, length: int, root: Path) -> tuple[int, float, int]:
+    """Make a shard of `length` samples of each variant; return their samples, seconds and bytes."""
+    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), root)
+    seconds, size_bytes, num_epochs = 0.0, 0, inputs.recipe.epochs
+    for epoch in range(num_epochs):
+        begun = time.perf_counter()
+        result = build_shard(context, ShardName(epoch, 0, 0, length))
+        seconds += time.perf_counter() - begun
+        manifest = root / result.name.manifest
+        size_bytes += result.tar_bytes + manifest.stat().st_size
+        (root / result.name.tar).unlink()
+        manifest.unlink()
+    return length * num_epochs, seconds, size_bytes
 
 
 def _do_job(inputs: Inputs, length: int, root: Path) -> tuple[int, float, int]:

@@ -5,13 +5,12 @@ A new family is a module in `plan/`, one in `render/`, a recipe section, and an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.family import U8, Family, FamilyPlan, Place
 from pipeline.plan import pair_columns, pixmix_columns
 from pipeline.plan.base import BasePlan, resized_side
 from pipeline.plan.pairs import (
@@ -29,51 +28,12 @@ from pipeline.render.base import render_bases
 from pipeline.render.pairs import mixed_rows, render_cutmix_into, render_mixup_into
 from pipeline.render.pixmix import render_pixmix_into
 from pipeline.render.slots import Slots
+from pipeline.variant_families import CORRUPTIONS_FAMILY, PERTURBATIONS_FAMILY
 
 if TYPE_CHECKING:
     from pipeline.sampling import Inputs
 
-U8 = npt.NDArray[np.uint8]
-I64 = npt.NDArray[np.int64]
-FamilyPlan = tuple[npt.NDArray[Any], ...]
-"""A named tuple of arrays that share their first axis, one row a sample."""
-
-
-class Place(NamedTuple):
-    """Which samples decisions are drawn for: positions [start, stop) of an epoch, and what stands there.
-
-    Attributes:
-        sources: int64 [n], index of each sample's source picture.
-        base: its base transform.
-    """
-
-    epoch: int
-    start: int
-    stop: int
-    sources: I64
-    base: BasePlan
-
-
-class Family(NamedTuple):
-    """What the pipeline asks of an augmentation.
-
-    Attributes:
-        draw: (inputs, place) → plan.
-        render: (plan, base pictures [n, S, S, 3], inputs, slots of n samples).
-        fields: the manifest's columns for it.
-        columns: (plan, inputs) → one array for each field.
-        from_columns: (manifest rows, recipe) → plan.
-        partner: what samples are mixed with, None where they are not.
-        partners: (plan, inputs) → for each sample its partner, uint8 [S, S, 3], None where it met none.
-    """
-
-    draw: Callable[[Inputs, Place], FamilyPlan]
-    render: Callable[[Any, U8, Inputs, Slots], None]
-    fields: Sequence[pa.Field]
-    columns: Callable[[Any, Inputs], list[pa.Array]]
-    from_columns: Callable[[pa.Table, Recipe], FamilyPlan]
-    partner: Literal["mixing picture", "second picture"] | None
-    partners: Callable[[Any, Inputs], list[U8 | None]]
+__all__ = ["FAMILIES", "Family", "FamilyPlan", "Place"]
 
 
 # ── pixmix: a mixing set's picture ──
@@ -208,6 +168,8 @@ FAMILIES: dict[str, Family] = {
         partner="second picture",
         partners=_second_pictures,
     ),
+    "corruptions": CORRUPTIONS_FAMILY,
+    "perturbations": PERTURBATIONS_FAMILY,
     "cutmix": Family(
         draw=_draw_cutmix,
         render=_render_cutmix,

@@ -11,9 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.augmentation_sections import WITH_CLIPS
 from pipeline.errors import DreamshardsError
 from pipeline.identity import recipe_hash
 from pipeline.publish import publish
+from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import Json, write_sealed
@@ -25,6 +27,7 @@ from pipeline.shards.layout import (
     epoch_manifest,
 )
 from pipeline.shards.manifest import read_rows, read_summary, write_epoch_manifest
+from pipeline.variants import sample_shape, variants
 
 _PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray", "simplejpeg")
 
@@ -87,8 +90,7 @@ def _shard_entry(root: Path, name: ShardName, manifest: bytes, expected_hash: st
 def _content(
     inputs: Inputs, identity: dict[str, Any], shards: list[Json], epochs: list[Json]
 ) -> Json:
-    recipe, source, pictures = inputs
-    size = recipe.transform.size
+    recipe, source, pictures = inputs.recipe, inputs.source, inputs.pictures
     num_samples = len(source.labels)
     skipped = [skip._asdict() for skip in source.skipped]
     mixing_set = None
@@ -105,12 +107,8 @@ def _content(
         "epochs": recipe.epochs,
         "samples_per_epoch": num_samples,
         "samples": num_samples * recipe.epochs,
-        "sample": {
-            "shape": [size, size, 3],
-            "dtype": "uint8",
-            "codec": recipe.shards.codec,
-            "lossless": CODECS[recipe.shards.codec].lossless,
-        },
+        "sample": _sample(recipe),
+        **_variants(recipe),
         "source": {"fingerprint": source.fingerprint, "skipped": skipped},
         "mixing_set": mixing_set,
         "bytes": sum(shard["bytes"] for shard in shards),
@@ -121,6 +119,24 @@ def _content(
             **{package: version(package) for package in _PACKAGES},
         },
     }
+
+
+def _sample(recipe: Recipe) -> Json:
+    """Return what every sample is like; `shapes`, of each epoch, where clips differ in length."""
+    sample = {
+        "shape": list(sample_shape(recipe, 0)),
+        "dtype": "uint8",
+        "codec": recipe.shards.codec,
+        "lossless": CODECS[recipe.shards.codec].lossless,
+    }
+    if recipe.augmentation.family in WITH_CLIPS:
+        sample["shapes"] = [list(sample_shape(recipe, epoch)) for epoch in range(recipe.epochs)]
+    return sample
+
+
+def _variants(recipe: Recipe) -> Json:
+    found = variants(recipe)
+    return {} if found is None else {"variants": [variant._asdict() for variant in found]}
 
 
 def _sha256(content: bytes) -> str:

@@ -11,7 +11,7 @@ from pipeline.shards.dataset import canonical
 from pipeline.shards.layout import FORMAT_VERSION
 from pipeline.sources.images import decoder_versions
 
-PLACES = {"path", "checkpoint", "download", "on_unreadable"}
+PLACES = {"path", "checkpoint", "download", "on_unreadable", "frost"}
 """Fields of sections that say where inputs lie or how to fetch them; their content is hashed instead."""
 
 _UNLESS_GIVEN = ("source.count",)
@@ -30,13 +30,16 @@ def recipe_identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def inputs_identity(inputs: Inputs) -> dict[str, Any]:
-    """Return the recipe's identity together with the digests of its source and mixing set."""
+    """Return the recipe's identity together with the digests of its source, mixing set and panes of frost."""
     digest = inputs.pictures.digest if inputs.pictures is not None else None
-    return {
+    identity = {
         **recipe_identity(inputs.recipe),
         "source.fingerprint": inputs.source.fingerprint,
         "mixing_set.digest": digest,
     }
+    if inputs.frost is not None:
+        identity["augmentation.frost_digest"] = inputs.frost.digest
+    return identity
 
 
 def recipe_hash(identity: dict[str, Any]) -> str:

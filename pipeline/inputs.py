@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.corruptions import FrostPictures, generated_frost, load_frost
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.identity import differences, inputs_identity
@@ -15,12 +16,15 @@ from pipeline.settings import override
 from pipeline.shards.dataset import Json
 from pipeline.shards.store import Store
 from pipeline.sources import open_source
+from pipeline.variants import FROST, variants
 
-_ELSEWHERE = "say where the right ones lie: --set source.path=… or --set mixing_set.path=…"
+_ELSEWHERE = (
+    "say where the right ones lie: --set source.path=…, mixing_set.path=… or augmentation.frost=…"
+)
 
 
 def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
-    """List and check the source, and decode or generate the mixing set, or map it from the cache.
+    """List and check the source; decode or generate the mixing set, or map it from the cache; find the frost.
 
     Raises:
         DreamshardsError: something named is missing, unreadable or too small.
@@ -38,7 +42,16 @@ def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
                 f"mixing picture {name} is smaller than transform.size = {recipe.transform.size} px; "
                 "raise mixing_set.size"
             )
-    return Inputs(recipe, source, pictures)
+    return Inputs(recipe, source, pictures, _open_frost(recipe))
+
+
+def _open_frost(recipe: Recipe) -> FrostPictures | None:
+    """Return the panes of ice that a recipe needs: those of its folder, or generated ones."""
+    if FROST not in {variant.name for variant in variants(recipe) or ()}:
+        return None
+    section = recipe.augmentation
+    folder = section.frost if section.family == "corruptions" else None
+    return generated_frost() if folder is None else load_frost(folder)
 
 
 def reopen_inputs(

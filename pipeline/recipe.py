@@ -8,68 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from pipeline import settings
-from pipeline.augmentation_sections import WITH_MIXING_SET, AugmentationConfig
+from pipeline.augmentation_sections import (
+    WITH_CLIPS,
+    WITH_MIXING_SET,
+    WITH_VARIANTS,
+    AugmentationConfig,
+)
 from pipeline.complaints import complaints
 from pipeline.errors import UsageError, nearest
 from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
 from pipeline.section import Section
 from pipeline.settings import is_yaml_file, load_settings, override
-
-# ── clean datasets ──
-
-
-class _Source(Section):
-    """A clean dataset of which `count` pictures are taken, evenly spread over its order; all by default."""
-
-    @model_serializer(mode="wrap")
-    def _without_count(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a count that is not given, so that such recipes keep the hash they always had."""
-        content: dict[str, Any] = plain(self)
-        if content.get("count") is None:
-            content.pop("count", None)
-        return content
-
-
-class DigitsSource(_Source):
-    """scikit-learn's handwritten digits as 32×32 RGB; needs no download."""
-
-    kind: Literal["digits"]
-    split: Literal["train", "test"] = "train"
-    count: int | None = Field(None, ge=1)
-
-
-class CifarSource(_Source):
-    """CIFAR-10 or CIFAR-100 in the official Python layout below `path`."""
-
-    kind: Literal["cifar10", "cifar100"]
-    path: str = "data"
-    split: Literal["train", "test"] = "train"
-    download: bool = False
-    count: int | None = Field(None, ge=1)
-
-
-class ImageFolderSource(_Source):
-    """A folder with one sub-folder of pictures per class."""
-
-    kind: Literal["image-folder"]
-    path: str
-    on_unreadable: Literal["stop", "skip"] = "stop"
-    count: int | None = Field(None, ge=1)
-
-
-SourceConfig = Annotated[
-    DigitsSource | CifarSource | ImageFolderSource, Field(discriminator="kind")
-]
+from pipeline.source_sections import SourceConfig
 
 # ── base transforms ──
 
@@ -120,7 +74,8 @@ class ShardsConfig(Section):
 class Recipe(Section):
     """Everything that decides the bytes of a dataset, and where its inputs lie.
 
-    `reuse` is how many epochs are rendered from one decode of a source picture (`pipeline.plan.reuse`).
+    `reuse` is how many epochs are rendered from one decode of a source picture (`pipeline.plan.reuse`). Where
+    epochs are the variants of a test set, their number follows from the section (`pipeline.variants`).
     """
 
     name: str = Field(
@@ -143,8 +98,9 @@ class Recipe(Section):
             raise ValueError(
                 f"shards.quality does nothing for the lossless codec {codec!r}; remove it"
             )
-        self._check_reuse()
+        self._check_clips(codec)
         self._check_resize()
+        self._check_reuse(self._check_epochs())
         if self.augmentation.family not in WITH_MIXING_SET:
             return self
         if self.mixing_set is None:
@@ -159,11 +115,39 @@ class Recipe(Section):
             )
         return self
 
-    def _check_reuse(self) -> None:
-        if self.reuse > self.epochs:
+    def _check_clips(self, codec: str) -> None:
+        family = self.augmentation.family
+        if family not in WITH_CLIPS:
+            return
+        if codec != "npy":
             raise ValueError(
-                f"reuse = {self.reuse} is more than epochs = {self.epochs}; "
-                f"allowed: 1 to {self.epochs}"
+                f"shards.codec = {codec!r}, but family {family!r} makes clips, which are stored raw; "
+                "allowed: 'npy'"
+            )
+        if self.reuse > 1:
+            raise ValueError(
+                f"reuse = {self.reuse}, but the clips of family {family!r} differ in length between "
+                "epochs; remove it"
+            )
+
+    def _check_epochs(self) -> int:
+        """Return how many epochs there will be; with variants, one for each."""
+        if self.augmentation.family not in WITH_VARIANTS:
+            return self.epochs
+        from pipeline.variants import check_variants  # the kernels' module takes a while to import
+
+        num = len(check_variants(self))
+        if "epochs" in self.model_fields_set and self.epochs != num:
+            raise ValueError(
+                f"epochs = {self.epochs}, but family {self.augmentation.family!r} makes {num}, one for each "
+                f"variant that its section names; allowed: epochs = {num}, or leave it out"
+            )
+        return num
+
+    def _check_reuse(self, epochs: int) -> None:
+        if self.reuse > epochs:
+            raise ValueError(
+                f"reuse = {self.reuse} is more than epochs = {epochs}; allowed: 1 to {epochs}"
             )
         if self.reuse > 1 and self.source.kind != "image-folder":
             raise ValueError(
@@ -185,14 +169,17 @@ class Recipe(Section):
     def _codec(self) -> str:
         if self.shards.codec != "auto":
             return self.shards.codec
+        if self.augmentation.family in WITH_CLIPS:
+            return "npy"
         return "npy" if self.transform.size <= 64 else "jpg"
 
     def resolved(self) -> Recipe:
         """Fill in every value left to the recipe's own rules, so that nothing is implied.
 
-        Codec: npy up to 64 px, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures, and the
-        shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing pictures of an
-        array, which stay as they are. Families that use no mixing set keep none.
+        Codec: npy up to 64 px and of clips, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures,
+        and the shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing
+        pictures of an array, which stay as they are. Families that use no mixing set keep none. Of test sets
+        the names of variants, the scale of their constants and the number of epochs.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in LOSSY_CODECS:
@@ -205,7 +192,12 @@ class Recipe(Section):
         if isinstance(transform, CenterCrop) and transform.resize is None:
             transform = transform.model_copy(update={"resize": size + size // 7})
         parts = {"shards": shards, "mixing_set": pictures, "transform": transform}
-        return self.model_copy(update=parts)
+        resolved = self.model_copy(update=parts)
+        if self.augmentation.family not in WITH_VARIANTS:
+            return resolved
+        from pipeline.variants import with_variants  # the kernels' module takes a while to import
+
+        return with_variants(resolved)
 
 
 def preset_names() -> list[str]:

@@ -30,6 +30,7 @@ from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import find_shard, read_manifest, read_payload
 
+_PICTURE_AXES = 3
 U8 = npt.NDArray[np.uint8]
 
 
@@ -41,7 +42,7 @@ class Rendered(NamedTuple):
         bases: uint8 [n, S, S, 3], after the base transform.
         mixing: what each sample was mixed with, uint8 [S, S, 3], None where it met nothing: the crop of its
             mixing picture, or a second source picture after its base transform.
-        samples: uint8 [n, S, S, 3].
+        samples: uint8 [n, S, S, 3], or [n, F, S, S, 3] of clips.
     """
 
     clean: list[U8]
@@ -139,5 +140,7 @@ def _pictures(inputs: Inputs, rendered: Rendered) -> dict[str, U8 | None]:
 def _save(folder: Path, key: str, pictures: dict[str, U8 | None]) -> None:
     for what, picture in pictures.items():
         if picture is not None:
+            if picture.ndim > _PICTURE_AXES:  # the frames of a clip side by side
+                picture = np.concatenate(picture, axis=1)
             with publish(folder / f"{key}-{what}.png") as file:
                 Image.fromarray(picture).save(file, "PNG")

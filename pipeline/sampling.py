@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +19,29 @@ from pipeline.render.base import render_bases
 from pipeline.render.slots import Slots
 from pipeline.shards.codecs import record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
+from pipeline.sources.images import resize_shorter_side
 from pipeline.sources.source import Source
+from pipeline.variants import num_frames
+
+if TYPE_CHECKING:
+    from pipeline.corruptions import FrostPictures
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
 
 class Inputs(NamedTuple):
-    """A recipe with everything it names opened."""
+    """A recipe with everything it names opened.
+
+    Attributes:
+        pictures: the mixing set, of families that have one.
+        frost: panes of ice, of test sets that lay them over pictures.
+    """
 
     recipe: Recipe
     source: Source
     pictures: PictureSet | None
+    frost: FrostPictures | None = None
 
 
 class Plan(NamedTuple):
@@ -72,15 +83,20 @@ class Plan(NamedTuple):
         return Plan(columns[0], BasePlan(*columns[1:first]), augmentation)
 
 
-def samples_per_shard(recipe: Recipe) -> int:
+def samples_per_shard(recipe: Recipe, epoch: int = 0) -> int:
     """Return the most samples of a shard: the recipe's own number, or what makes `TARGET_SHARD_BYTES`.
 
     With `reuse` orders depend on it: another rule is another format.
     """
     if recipe.shards.samples_per_shard is not None:
         return recipe.shards.samples_per_shard
-    each = record_bytes(recipe.shards.codec, recipe.transform.size)
-    return max(1, TARGET_SHARD_BYTES // each)
+    return max(1, TARGET_SHARD_BYTES // sample_bytes(recipe, epoch))
+
+
+def sample_bytes(recipe: Recipe, epoch: int) -> int:
+    """Return the bytes that a sample of an epoch is reckoned to take in a tar; exact for npy."""
+    frames = num_frames(recipe, epoch)
+    return record_bytes(recipe.shards.codec, recipe.transform.size, frames)
 
 
 def source_order(recipe: Recipe, num_samples: int, epoch: int, start: int, stop: int) -> I64:
@@ -116,10 +132,15 @@ def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
     return plan
 
 
+def plan_shape(inputs: Inputs, plan: Plan) -> tuple[int, ...]:
+    """Return the shape of every sample of a plan: (S, S, 3), or (F, S, S, 3) of clips."""
+    family = FAMILIES[inputs.recipe.augmentation.family]
+    return family.shape(plan.augmentation, inputs.recipe)
+
+
 def render_plan(inputs: Inputs, plan: Plan) -> U8:
-    """Render the planned samples, uint8 [n, S, S, 3]."""
-    size = inputs.recipe.transform.size
-    samples = np.empty((len(plan.sources), size, size, 3), np.uint8)
+    """Render the planned samples, uint8 [n, S, S, 3], or [n, F, S, S, 3] of clips."""
+    samples = np.empty((len(plan.sources), *plan_shape(inputs, plan)), np.uint8)
     render_into(inputs, plan, Slots.of(samples))
     return samples
 
@@ -133,9 +154,21 @@ def render_base(inputs: Inputs, plan: Plan) -> U8:
 
 def render_into(inputs: Inputs, plan: Plan, slots: Slots) -> None:
     """Render the planned samples into `slots`."""
-    bases = render_base(inputs, plan)
     family = FAMILIES[inputs.recipe.augmentation.family]
-    family.render(plan.augmentation, bases, inputs, slots)
+    whole = family.whole(plan.augmentation, inputs.recipe)
+    pictures = _whole_pictures(inputs, plan) if whole else render_base(inputs, plan)
+    family.render(plan.augmentation, pictures, inputs, slots)
+
+
+def _whole_pictures(inputs: Inputs, plan: Plan) -> list[U8]:
+    """Return the source pictures with their shorter side as the base transform resizes it."""
+    side = resized_side(inputs.recipe.transform)
+    assert side is not None
+    source = inputs.source
+    return [
+        resize_shorter_side(source.read(index), side, source.ids[index].as_py())
+        for index in plan.sources.tolist()
+    ]
 
 
 # ── the plan as manifest columns ──

@@ -28,8 +28,10 @@ from pipeline.shards.dataset import Json, read_dataset, read_sealed
 from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, read_rows
 from pipeline.shards.reader import shard_names
+from pipeline.variants import num_frames
 
 _REPLAY_CHUNK = 256
+"""Pictures rendered at a time."""
 
 
 @dataclass
@@ -235,8 +237,9 @@ def _replay_shard(
         chosen = np.array([draws.argmin()])  # never none at all
     drawn = draw_rows(inputs, **place)
     known = {(fault.file, fault.key) for fault in report.faults if fault.file == name.tar}
-    for start in range(0, len(chosen), _REPLAY_CHUNK):
-        part = chosen[start : start + _REPLAY_CHUNK]
+    together = max(1, _REPLAY_CHUNK // (num_frames(inputs.recipe, name.epoch) or 1))
+    for start in range(0, len(chosen), together):
+        part = chosen[start : start + together]
         for fault in _replay_rows(root, inputs, name, table, (part, drawn.take(part))):
             if (fault.file, fault.key) not in known:
                 report.faults.append(fault)

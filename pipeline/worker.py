@@ -28,19 +28,23 @@ from pipeline.sampling import (
     draw_plan,
     plan_columns,
     plan_fields,
+    plan_shape,
     render_into,
     render_plan,
+    sample_bytes,
 )
 from pipeline.shards import tar
-from pipeline.shards.codecs import CODECS, record_bytes
+from pipeline.shards.codecs import CODECS
 from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, texts, write_manifest
+from pipeline.variants import variants
 
 U8 = npt.NDArray[np.uint8]
 
 _CHUNK_BYTES, _MIN_CHUNK = 1 << 19, 16
-"""Pixels rendered at a time, and fewest samples: small enough for the cache of a core."""
+"""Pixels rendered at a time, and fewest pictures: small enough for the cache of a core."""
 
+_PICTURE_AXES = 3
 _SEND_BYTES = 16 << 20
 """A tar is sent to the disk in pieces of this size, while the next is rendered."""
 
@@ -95,7 +99,7 @@ def commit_shard(
         labels = inputs.source.labels[plan.sources]
         recipe = inputs.recipe
         if CODECS[recipe.shards.codec].prefix is not None:
-            each = record_bytes(recipe.shards.codec, recipe.transform.size)
+            each = sample_bytes(recipe, name.epoch)
             reserve(file, each * len(labels) + len(tar.END_OF_ARCHIVE))  # exact for these codecs
         places, digest = _write_tar(recipe.shards.codec, name, labels, parts, file, send)
         send()  # it reaches the disk while the manifest is made
@@ -124,46 +128,57 @@ def _manifest(
 
 
 def warm_up(context: ShardContext) -> None:
-    """Make one sample and its manifest in memory: all that a shard needs is then loaded or compiled."""
+    """Make a sample of each variant and its manifest in memory: all that a shard needs is then loaded."""
     inputs = context.inputs
 
-    def make() -> None:
-        plan = draw_plan(inputs, 0, 0, 1)
+    def make(epoch: int) -> None:
+        name = ShardName(epoch, 0, 0, 1)
+        plan = draw_plan(inputs, epoch, name.start, name.stop)
         labels = inputs.source.labels[plan.sources]
         places, digest = _write_tar(
             inputs.recipe.shards.codec,
-            ShardName(0, 0, 0, 1),
+            name,
             labels,
             _rendered(inputs, plan),
             io.BytesIO(),
             lambda: None,
         )
-        _manifest(context, ShardName(0, 0, 0, 1), plan, places, (0, digest))
+        _manifest(context, name, plan, places, (0, digest))
 
-    compile_once(kernel_set(inputs.recipe), make)
+    for name, epoch in kernel_sets(inputs.recipe).items():
+        compile_once(name, partial(make, epoch))
 
 
-def kernel_set(recipe: Recipe) -> str:
-    """Return the name of the set of kernels that a recipe needs."""
+def kernel_sets(recipe: Recipe) -> dict[str, int]:
+    """Return the names of the sets of kernels that a recipe needs, each with an epoch that needs it."""
     kinds = recipe.source.kind, recipe.transform.kind, recipe.augmentation.family
-    return "-".join((*kinds, recipe.shards.codec))
+    name = "-".join((*kinds, recipe.shards.codec))
+    found = variants(recipe)
+    if found is None:
+        return {name: 0}
+    sets: dict[str, int] = {}
+    for epoch, variant in enumerate(found):
+        sets.setdefault(f"{name}-{variant.name}-{recipe.transform.size}", epoch)
+    return sets
 
 
-def chunk_rows(recipe: Recipe) -> int:
-    """Return how many samples are rendered at a time."""
+def chunk_rows(recipe: Recipe, shape: tuple[int, ...] | None = None) -> int:
+    """Return how many samples are rendered at a time: of `shape`, by default pictures."""
+    if shape is not None and len(shape) > _PICTURE_AXES:
+        return max(1, _CHUNK_BYTES // math.prod(shape))
     return max(_MIN_CHUNK, _CHUNK_BYTES // (3 * recipe.transform.size**2))
 
 
 def _rendered(inputs: Inputs, plan: Plan) -> Iterator[tar.Payloads]:
     """Render a plan and encode its samples, some at a time."""
     recipe = inputs.recipe
-    codec, size, chunk = CODECS[recipe.shards.codec], recipe.transform.size, chunk_rows(recipe)
+    codec, shape = CODECS[recipe.shards.codec], plan_shape(inputs, plan)
+    chunk = chunk_rows(recipe, shape)
     for start in range(0, len(plan.sources), chunk):
         rows = plan.rows(start, start + chunk)
         if codec.prefix is None:
             yield codec.encode(render_plan(inputs, rows), recipe.shards.quality)
         else:
-            shape = size, size, 3
             fill = partial(_fill, inputs, rows)
             yield tar.InPlace(len(rows.sources), codec.prefix(shape), math.prod(shape), fill)
 

@@ -39,8 +39,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
     surface = {}
-    commands = ("build", "estimate", "pictures", "pictures zoom", "train", "verify", "replay")
-    commands += ("preview",)
+    commands = ("build", "estimate", "pictures", "pictures zoom", "train", "evaluate", "compare")
+    commands += ("verify", "replay", "preview")
     for command in commands:
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])
@@ -60,6 +60,19 @@ def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture
         "train": [
             *("--data", "--help", "--keep-best", "--live", "--out", "--set", "--test", "--weights")
         ],
+        "evaluate": [
+            *("--batch-size", "--data", "--device", "--help", "--no-pgd", "--out", "--pgd"),
+            *(
+                "--pgd-eps",
+                "--pgd-samples",
+                "--pgd-step",
+                "--pgd-steps",
+                "--published",
+                "--samples",
+            ),
+            *("--seed", "--set"),
+        ],
+        "compare": ["--help", "--out"],
         "verify": ["--help", "--replay", "--set"],
         "replay": ["--help", "--save", "--set"],
         "preview": ["--help", "--out", "--samples", "--set"],

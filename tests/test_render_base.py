@@ -13,8 +13,9 @@ from sklearn.datasets import load_sample_images
 
 from pipeline.executor import InlineExecutor
 from pipeline.plan.base import BasePlan, draw_base
-from pipeline.recipe import CenterCrop, DigitsSource, ImageFolderSource
+from pipeline.recipe import CenterCrop
 from pipeline.render.base import decoding_scales, render_bases
+from pipeline.source_sections import DigitsSource, ImageFolderSource
 from pipeline.sources import open_source
 from pipeline.sources.source import ArraySource, FileSource, Source
 

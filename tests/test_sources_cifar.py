@@ -21,7 +21,7 @@ import pytest
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
-from pipeline.recipe import CifarSource
+from pipeline.source_sections import CifarSource
 from pipeline.sources import ArraySource, cifar, download, open_source
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer"]

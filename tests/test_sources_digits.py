@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import UsageError
 from pipeline.executor import InlineExecutor
-from pipeline.recipe import DigitsSource, SourceConfig
+from pipeline.source_sections import DigitsSource, SourceConfig
 from pipeline.sources import SOURCES, ArraySource, open_source
 from pipeline.sources.source import digest_of
 

@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
-from pipeline.recipe import ImageFolderSource
+from pipeline.source_sections import ImageFolderSource
 from pipeline.sources import FileSource, Skipped, open_source, scan
 
 

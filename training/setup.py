@@ -24,7 +24,7 @@ from training.checkpoint import (
     restore,
     save_checkpoint,
 )
-from training.config import NormalizeConfig, TrainConfig
+from training.config import Constants, NormalizeConfig, TrainConfig
 from training.data import Stream, open_test, open_training
 from training.models import build_model
 from training.stop import StopRequest
@@ -126,10 +126,16 @@ def open_run(config: TrainConfig, out: Path, world: World, stop: StopRequest) ->
 
 def make_normalize(config: TrainConfig, device: torch.device) -> Normalize:
     """Return what turns uint8 batches into the floats that the network was trained with."""
-    known = {"cifar": CIFAR, "imagenet": IMAGENET, "kinetics": KINETICS}
-    chosen = config.normalize
-    constants = (chosen.mean, chosen.std) if isinstance(chosen, NormalizeConfig) else known[chosen]
+    constants = normalize_constants(config)
     return Normalize(*constants, device=device, channels_last=config.hardware.channels_last)
+
+
+def normalize_constants(config: TrainConfig) -> tuple[Constants, Constants]:
+    """Return mean and deviation of each channel, of pixels in [0, 1]."""
+    chosen = config.normalize
+    if isinstance(chosen, NormalizeConfig):
+        return chosen.mean, chosen.std
+    return {"cifar": CIFAR, "imagenet": IMAGENET, "kinetics": KINETICS}[chosen]
 
 
 def make_optimizer(config: TrainConfig, net: nn.Module) -> torch.optim.Optimizer:

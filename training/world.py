@@ -81,7 +81,7 @@ def joined_world(config: HardwareConfig) -> Iterator[World]:
         UsageError: the device or precision is not to be had here.
     """
     launched = "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
-    device = _device(config, int(os.environ["LOCAL_RANK"]) if launched else 0)
+    device = find_device(config, int(os.environ["LOCAL_RANK"]) if launched else 0)
     precision = _precision(config, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -97,7 +97,12 @@ def joined_world(config: HardwareConfig) -> Iterator[World]:
         distributed.destroy_process_group()
 
 
-def _device(config: HardwareConfig, local_rank: int) -> torch.device:
+def find_device(config: HardwareConfig, local_rank: int = 0) -> torch.device:
+    """Return the device that a process computes on, the `local_rank`-th of this machine.
+
+    Raises:
+        UsageError: it is not to be had here.
+    """
     available = torch.cuda.is_available()
     if config.device == "cuda" and not available:
         raise UsageError("hardware.device = 'cuda': torch finds no GPU here; allowed: auto, cpu")

@@ -30,6 +30,7 @@ class Purpose(enum.IntEnum):
     CHECK = 4
     PAIR = 5
     SECOND_BASE = 6
+    NOISE = 7
 
 
 def words(
@@ -60,6 +61,18 @@ def integers(u: F64, count: int | npt.NDArray[np.int32]) -> npt.NDArray[np.int32
 
 BLOCK = 1024
 """Positions per block. Part of the format: another value gives other decisions."""
+
+
+def word_rows(
+    seed: int, purpose: Purpose, *, epoch: int, start: int, stop: int
+) -> npt.NDArray[np.uint64]:
+    """Return a word for each position in [start, stop), uint64 [stop − start]: the seed of its own draws."""
+    out = np.empty(stop - start, np.uint64)
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        first, last = max(start, block * BLOCK), min((block + 1) * BLOCK, stop)
+        place = {"epoch": epoch, "block": block, "skip": first - block * BLOCK}
+        out[first - start : last - start] = words(seed, purpose, count=last - first, **place)
+    return out
 
 
 def uniform_rows(

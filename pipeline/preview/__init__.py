@@ -32,14 +32,18 @@ from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import Json, read_dataset
 from pipeline.shards.layout import epoch_manifest
 from pipeline.shards.reader import find_shard, read_payload, rows_of_sources
+from pipeline.variants import variants_of
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
+_PICTURE_AXES = 3
+
 SHEET_NAME = "contact-sheet.png"
 PAGE_NAME = "index.html"
-_MAX_EPOCHS = 4
+_MAX_EPOCHS, _MAX_VARIANTS = 4, 15
+"""Epochs shown: the first of those that differ by chance, one for each kind of variant of a test set."""
 
 
 def preview(
@@ -119,12 +123,12 @@ def _spread(total: int, num: int) -> I64:
 
 
 def gather(root: Path, dataset: Json, inputs: Inputs, sources: list[int]) -> Preview:
-    """Read the samples that some sources became in the first epochs, and what they were made from.
+    """Read the samples that some sources became in a few epochs, and what they were made from.
 
     Raises:
         DreamshardsError: a manifest or a tar is missing, short or altered.
     """
-    epochs = range(min(_MAX_EPOCHS, dataset["epochs"]))
+    epochs = choose_epochs(dataset)
     columns = [_epoch_cells(root, dataset, inputs, epoch, sources) for epoch in epochs]
     source = inputs.source
     strips = [
@@ -148,18 +152,28 @@ def gather(root: Path, dataset: Json, inputs: Inputs, sources: list[int]) -> Pre
     )
 
 
+def choose_epochs(dataset: Json) -> list[int]:
+    """Return the epochs to show: the first few; of a test set, a middling one of each kind of variant."""
+    found = variants_of(dataset)
+    if found is None:
+        return list(range(min(_MAX_EPOCHS, dataset["epochs"])))
+    by_name: dict[str, list[int]] = {}
+    for epoch, variant in enumerate(found):
+        by_name.setdefault(variant.name, []).append(epoch)
+    middles = [epochs[len(epochs) // 2] for epochs in by_name.values()]
+    return [middles[i] for i in _spread(len(middles), min(_MAX_VARIANTS, len(middles)))]
+
+
 def _epoch_cells(
     root: Path, dataset: Json, inputs: Inputs, epoch: int, sources: list[int]
 ) -> list[Cell]:
     rows = rows_of_sources(root, epoch_manifest(epoch), sources)
     codec = CODECS[dataset["sample"]["codec"]]
     mixing = render_rows(inputs, rows).mixing
-    return [
-        Cell(
-            key=row["key"],
-            mixing=mixing[i],
-            stored=codec.decode(read_payload(root, find_shard(dataset, row["key"])[0], rows, i)),
-            lines=[printable(line) for line in (describe_base(row), *describe_steps(row))],
-        )
-        for i, row in enumerate(rows.to_pylist())
-    ]
+    cells = []
+    for i, row in enumerate(rows.to_pylist()):
+        sample = codec.decode(read_payload(root, find_shard(dataset, row["key"])[0], rows, i))
+        frames = sample[None] if sample.ndim == _PICTURE_AXES else sample[[0, len(sample) // 2, -1]]
+        lines = [printable(line) for line in (describe_base(row), *describe_steps(row))]
+        cells.append(Cell(row["key"], mixing[i], frames[0], lines, tuple(frames[1:])))
+    return cells

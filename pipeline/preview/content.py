@@ -16,7 +16,8 @@ class Cell:
 
     Attributes:
         mixing: uint8 [S, S, 3], what it was mixed with, cropped, None where it met nothing.
-        stored: uint8 [S, S, 3], decoded from the shard.
+        stored: uint8 [S, S, 3], decoded from the shard; the first frame of a clip.
+        later: its middle and last frame, likewise; of a picture nothing.
         lines: what was done to it, in order.
     """
 
@@ -24,6 +25,7 @@ class Cell:
     mixing: U8 | None
     stored: U8
     lines: list[str]
+    later: tuple[U8, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,14 @@ class Preview:
     facts: list[tuple[str, str]]
     meanings: list[tuple[str, str]]
     strips: list[Strip]
+
+    @property
+    def stored_names(self) -> list[str]:
+        """What the stored pictures of a cell are: one, or the frames shown of a clip."""
+        clips = bool(self.strips and self.strips[0].cells and self.strips[0].cells[0].later)
+        return ["first frame", "middle frame", "last frame"] if clips else ["stored"]
+
+    @property
+    def num_tiles(self) -> int:
+        """The pictures of a cell, side by side."""
+        return len(self.stored_names) + (self.partner is not None)

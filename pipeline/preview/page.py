@@ -140,8 +140,9 @@ def _columns(preview: Preview, side: int) -> str:
     """Return the style that puts as many cells beside each other as the window has room for: 1, 2 or all."""
     narrowest = side if side >= preview.size else _MIN_TILE
     clean = max(side, 136)
-    cell = max(2 * narrowest + 6 if preview.partner else narrowest, 240)
-    widest = max(2 * side + 6 if preview.partner else side, cell + 60)
+    num = preview.num_tiles
+    cell = max(num * narrowest + 6 * (num - 1), 240)
+    widest = max(num * side + 6 * (num - 1), cell + 60)
     num_cells = len(preview.strips[0].cells) if preview.strips else 1
     beside = f".strip {{ grid-template-columns: {clean}px 1fr; }}"
 
@@ -160,7 +161,7 @@ def _pictures(preview: Preview) -> list[tuple[str, str]]:
     return [
         ("clean", "the picture as its source has it."),
         *([_PARTNERS[preview.partner]] if preview.partner else []),
-        ("stored", "the sample as its shard has it."),
+        (", ".join(preview.stored_names), "the sample as its shard has it."),
     ]
 
 
@@ -213,8 +214,10 @@ def _cell(cell: Cell, strip: Strip, preview: Preview) -> str:
             alt = f"crop of the {preview.partner} of sample {cell.key}"
             shown = _img(Image.fromarray(cell.mixing), alt)
         tiles.append(f"<div>{shown}{_PARTNERS[preview.partner][0]}</div>")
-    alt = f"stored sample {cell.key}, class {strip.class_name}"
-    tiles.append(f"<div>{_img(Image.fromarray(cell.stored), alt)}stored</div>")
+    for name, picture in zip(preview.stored_names, (cell.stored, *cell.later), strict=True):
+        which = "" if name == "stored" else f"{name} of "
+        alt = f"{which}stored sample {cell.key}, class {strip.class_name}"
+        tiles.append(f"<div>{_img(Image.fromarray(picture), alt)}{name}</div>")
     steps = "\n".join(f"<li>{escape(line)}</li>" for line in cell.lines)
     return f"""<article>
 <div class="tiles">{"".join(tiles)}</div>

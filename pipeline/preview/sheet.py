@@ -34,13 +34,13 @@ class _Layout(NamedTuple):
 
     Attributes:
         side: of a tile.
-        partner: what each cell has a tile for, beside the sample, None for nothing.
+        tiles: what the pictures of a cell are, side by side.
         clean_width, cell_width: of the first column and of the others.
         lefts: left edge of each cell.
     """
 
     side: int
-    partner: str | None
+    tiles: list[str]
     clean_width: int
     cell_width: int
     lefts: list[int]
@@ -89,12 +89,15 @@ def draw_sheet(preview: Preview) -> Image.Image:
 def _layout(preview: Preview) -> _Layout:
     side = tile_side(preview.size)
     column = max(side, _LARGE_TILE)
-    cell_width = max(2 * side + _TILE_GAP if preview.partner else side, _MIN_CELL)
+    num = preview.num_tiles
+    cell_width = max(num * side + (num - 1) * _TILE_GAP, _MIN_CELL)
     num_cells = len(preview.strips[0].cells) if preview.strips else 0
     first = _MARGIN + column + _GAP
     lefts = [first + i * (cell_width + _GAP) for i in range(num_cells)]
     width = first + num_cells * (cell_width + _GAP) - _GAP + _MARGIN
-    return _Layout(side, preview.partner, column, cell_width, lefts, width)
+    stored = [name.replace("stored", "stored sample") for name in preview.stored_names]
+    tiles = [preview.partner, *stored] if preview.partner else stored
+    return _Layout(side, tiles, column, cell_width, lefts, width)
 
 
 # ── parts ──
@@ -111,11 +114,8 @@ def _draw_header(preview: Preview, layout: _Layout, note: str) -> Image.Image:
     _write(image, _MARGIN, _MARGIN, lines, wide)
     heads = [(_MARGIN, "clean picture")]
     for left in layout.lefts:
-        beside = 0
-        if layout.partner:
-            heads.append((left, layout.partner))
-            beside = layout.side + _TILE_GAP
-        heads.append((left + beside, "stored sample"))
+        step = layout.side + _TILE_GAP
+        heads += [(left + place * step, name) for place, name in enumerate(layout.tiles)]
     for left, text in heads:
         _write(image, left, heads_top, [_Line(text, _TEXT, _INK)], layout.cell_width)
     return image
@@ -141,7 +141,7 @@ def _draw_strip(strip: Strip, layout: _Layout) -> Image.Image:
 
 
 def _draw_tiles(image: Image.Image, left: int, cell: Cell, layout: _Layout) -> None:
-    if layout.partner:
+    if len(layout.tiles) > 1 + len(cell.later):
         if cell.mixing is not None:
             _paste(image, left, cell.mixing, layout.side)
         else:
@@ -150,7 +150,9 @@ def _draw_tiles(image: Image.Image, left: int, cell: Cell, layout: _Layout) -> N
             font = _font(_TEXT)
             draw.text((left + side / 2, _PADDING + side / 2), "none", _QUIET, font, anchor="mm")
         left += layout.side + _TILE_GAP
-    _paste(image, left, cell.stored, layout.side)
+    for picture in (cell.stored, *cell.later):
+        _paste(image, left, picture, layout.side)
+        left += layout.side + _TILE_GAP
 
 
 def _paste(image: Image.Image, left: int, picture: U8, side: int) -> None:

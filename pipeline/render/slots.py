@@ -27,11 +27,11 @@ class Slots(NamedTuple):
 
     @classmethod
     def of(cls, samples: U8) -> Self:
-        """Return the slots that fill `samples`, uint8 [n, S, S, 3], C-contiguous."""
+        """Return the slots that fill `samples`, uint8 [n, …], C-contiguous."""
         return cls(samples.reshape(-1), 0, samples[0].size if len(samples) else 0)
 
     def put(self, samples: U8) -> None:
-        """Copy `samples`, uint8 [n, S, S, 3], to the first n slots."""
+        """Copy `samples`, uint8 [n, …], to the first n slots."""
         rows = samples.reshape(len(samples), math.prod(samples.shape[1:]))
         places = self.flat[self.first :]
         np.lib.stride_tricks.as_strided(places, rows.shape, (self.stride, 1))[:] = rows

@@ -19,13 +19,13 @@ U8 = npt.NDArray[np.uint8]
 
 
 class Codec(NamedTuple):
-    """One encoding of uint8 [H, W, 3] pictures.
+    """One encoding of uint8 [H, W, 3] pictures; npy takes clips too, uint8 [F, H, W, 3].
 
     Attributes:
         encode: (pictures [n, S, S, 3], quality) → uint8 [n, size] or n byte strings.
         decode: bytes → uint8 [H, W, 3].
         lossless: whether decode gives back the very pixels.
-        prefix: of a codec that does not compress, shape [S, S, 3] → the bytes before a picture's own.
+        prefix: of a codec that does not compress, the shape of a sample → the bytes before a picture's own.
         bits_per_pixel: what one sample is reckoned to take when shards are sized before anything is made.
     """
 
@@ -86,10 +86,14 @@ CODECS: dict[str, Codec] = {
 }
 
 
-def record_bytes(codec: str, size: int) -> int:
-    """Return the bytes that one size×size sample is reckoned to take in a tar; exact for npy."""
-    pixels = size * size
+def record_bytes(codec: str, size: int, frames: int | None = None) -> int:
+    """Return the bytes that one size×size sample is reckoned to take in a tar; exact for npy.
+
+    `frames` are those of a clip.
+    """
+    pixels = (frames or 1) * size * size
     payload = int(pixels * CODECS[codec].bits_per_pixel / 8)
     if codec == "npy":
-        payload = len(npy_header((size, size, 3))) + 3 * pixels
+        shape = (size, size, 3) if frames is None else (frames, size, size, 3)
+        payload = len(npy_header(shape)) + 3 * pixels
     return 512 + (payload + 511) // 512 * 512 + 1024

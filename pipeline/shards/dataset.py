@@ -71,6 +71,13 @@ def read_sealed(root: Root, name: str) -> Json | None:
     return content
 
 
+def sample_shape_of(dataset: Json, epoch: int) -> tuple[int, ...]:
+    """Return the shape of an epoch's decoded samples, uint8; past the last epoch they come again."""
+    sample = dataset["sample"]
+    shapes = sample.get("shapes") or [sample["shape"]]
+    return tuple(shapes[epoch % len(shapes)])
+
+
 def read_dataset(root: Root) -> Json:
     """Return dataset.json of a complete build.
 

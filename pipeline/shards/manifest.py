@@ -19,7 +19,9 @@ from pipeline.parquet import read_parquet
 _METADATA_KEY = b"dreamshards"
 _COMPRESSION = "snappy"
 """Zstandard makes manifests a third smaller and takes 15 % longer; they are a hundredth of a root."""
-_DISTINCT = frozenset(["key", "position", "offset", "crc32", "source_index", "source_id"])
+_DISTINCT = frozenset(
+    ["key", "position", "offset", "crc32", "source_index", "source_id", "noise_seed"]
+)
 """Columns that hold each value once: a dictionary of them is work for nothing."""
 
 PLACE_FIELDS = (

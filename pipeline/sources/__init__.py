@@ -9,19 +9,33 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.executor import Executor
-from pipeline.recipe import SourceConfig
+from pipeline.source_sections import SourceConfig
 from pipeline.sources.cifar import open_cifar
+from pipeline.sources.cifar_c import open_cifar_c, open_cifar_p
 from pipeline.sources.digits import open_digits
 from pipeline.sources.image_folder import open_image_folder
 from pipeline.sources.source import ArraySource, FileSource, Skipped, Source
+from pipeline.sources.svhn import open_svhn
+from pipeline.sources.synthetic import open_synthetic
 
-__all__ = ["SOURCES", "ArraySource", "FileSource", "Skipped", "Source", "open_source"]
+__all__ = [
+    "SOURCES",
+    "ArraySource",
+    "FileSource",
+    "Skipped",
+    "Source",
+    "open_cifar_p",
+    "open_source",
+]
 
 SOURCES: dict[str, Callable[[Any, Executor], Source]] = {
     "digits": open_digits,
     "cifar10": open_cifar,
     "cifar100": open_cifar,
     "image-folder": open_image_folder,
+    "svhn": open_svhn,
+    "cifar-c": open_cifar_c,
+    "synthetic": open_synthetic,
 }
 """A recipe's `source.kind` → what opens it."""
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
-from pipeline.recipe import CifarSource
+from pipeline.source_sections import CifarSource
 from pipeline.sources.cifar_pickle import PickledArray, load_pickle
 from pipeline.sources.download import fetch_archive
 from pipeline.sources.source import ArraySource, evenly

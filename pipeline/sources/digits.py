@@ -7,7 +7,7 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.executor import Executor
-from pipeline.recipe import DigitsSource
+from pipeline.source_sections import DigitsSource
 from pipeline.sources.source import ArraySource, evenly
 
 SIZE = 32

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
-from pipeline.recipe import ImageFolderSource
+from pipeline.source_sections import ImageFolderSource
 from pipeline.sources.folder_listing import Listing, list_folder
 from pipeline.sources.images import IMAGE_SUFFIXES
 from pipeline.sources.scan import Scan, scan_folder

@@ -19,6 +19,8 @@ from pipeline.stream.index import I64, read_index
 from pipeline.stream.local import LocalReader
 from pipeline.stream.samples import KeyedSample, Sample, SampleList, with_keys
 
+_PICTURE_AXES = 3
+
 
 class ShardDataset(Dataset[Any]):
     """The samples of one materialised epoch by position: `(uint8 tensor [H, W, 3], int label)`.
@@ -125,6 +127,11 @@ class ShardDataset(Dataset[Any]):
         samples = SampleList(keyed)
         if self.transform is None:
             return samples
+        if len(reader.index.shape) != _PICTURE_AXES:
+            raise DreamshardsError(
+                f"{self._store}: its samples are clips, {list(reader.index.shape)}, and transform takes "
+                "pictures; set transform to None and transform the batches"
+            )
         return [
             sample._replace(image=self.transform(Image.fromarray(sample.image.numpy())))
             for sample in samples

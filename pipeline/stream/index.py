@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.codecs import npy_header
-from pipeline.shards.dataset import Json
+from pipeline.shards.dataset import Json, sample_shape_of
 from pipeline.shards.layout import ShardName, key_of
 from pipeline.shards.reader import read_manifest, shard_names
 from pipeline.shards.store import Store
@@ -115,11 +115,10 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
     chosen = [(name, entry) for name, entry in pairs if name.epoch == epoch]
     columns = (*_COLUMNS, *_SOFT_COLUMNS)  # those that a root does not have are not read
     rows = read_manifest(store, merged["file"], merged["sha256"], columns)
-    sample = dataset["sample"]
     index = EpochIndex(
         epoch,
-        sample["codec"],
-        tuple(sample["shape"]),
+        dataset["sample"]["codec"],
+        sample_shape_of(dataset, epoch),
         [name for name, _ in chosen],
         np.array([entry["bytes"] for _, entry in chosen], np.int64),
         np.array([0, *(name.stop for name, _ in chosen)], np.int64),

@@ -32,6 +32,7 @@ from pipeline.stream.index import class_shares
 from pipeline.stream.local import default_threads
 from pipeline.stream.passes import BatchStream, Contents, EpochReader, Options
 from pipeline.stream.samples import Batch, empty_batch
+from pipeline.variants import sample_shape, variants
 from pipeline.worker import ShardContext, chunk_rows, warm_up
 
 U8 = npt.NDArray[np.uint8]
@@ -94,9 +95,9 @@ class LiveStream(BatchStream):
         self._set_digest = self._inputs.pictures.digest if self._inputs.pictures else None
         digest = recipe_hash(inputs_identity(self._inputs))
         source = self._inputs.source
-        size = self._inputs.recipe.transform.size
-        classes = list(source.class_names)
-        contents = Contents(classes, (size, size, 3), len(source.labels), digest)
+        found = variants(self._inputs.recipe)
+        shapes = [sample_shape(self._inputs.recipe, number) for number in range(len(found or [0]))]
+        contents = Contents(list(source.class_names), shapes, len(source.labels), digest, found)
         super().__init__(contents, options, epoch)
         warm_up(ShardContext(self._inputs, digest, Path()))
 
@@ -141,9 +142,9 @@ def render_batch(
         DreamshardsError: a source picture is gone or altered.
     """
     plan = draw_plan(inputs, epoch, start, stop)
-    size = inputs.recipe.transform.size
-    batch = _labelled(empty_batch(stop - start, (size, size, 3), pin_memory), inputs, plan)
-    out, step = batch.images.numpy(), chunk_rows(inputs.recipe)
+    shape = sample_shape(inputs.recipe, epoch)
+    batch = _labelled(empty_batch(stop - start, shape, pin_memory), inputs, plan)
+    out, step = batch.images.numpy(), chunk_rows(inputs.recipe, shape)
     for first in range(0, len(out), step):
         last = first + step
         _fill_images(inputs, plan.rows(first, last), out[first:last])
@@ -163,7 +164,7 @@ def _labelled(batch: Batch, inputs: Inputs, plan: Plan) -> Batch:
 
 
 def _fill_images(inputs: Inputs, plan: Plan, out: U8) -> None:
-    """Write the samples of a plan, uint8 [n, S, S, 3]; those of a lossy codec as it leaves them."""
+    """Write the samples of a plan, uint8 [n, …]; those of a lossy codec as it leaves them."""
     shards = inputs.recipe.shards
     codec = CODECS[shards.codec]
     if codec.lossless:

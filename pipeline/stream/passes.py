@@ -21,6 +21,7 @@ from pipeline.stream.checks import check_number, check_pin_memory, check_steps, 
 from pipeline.stream.local import default_threads
 from pipeline.stream.samples import Batch, KeyedBatch, page_locked, with_keys
 from pipeline.stream.schedule import Schedule
+from pipeline.variants import Variant
 
 _EPOCH, _START, _WORKERS_READ, _COMPLETED, _WARNED = range(5)
 """Places in the memory shared with DataLoader workers: the epoch and first position of the pass; whether
@@ -32,15 +33,17 @@ class Contents(NamedTuple):
 
     Attributes:
         classes: the names of the classes, by label.
-        shape: of a sample, uint8.
+        shapes: of a sample, uint8, by epoch; past the last they come again.
         num_samples: of an epoch.
         digest: in states, of what the samples come from.
+        variants: of test sets, what each epoch holds.
     """
 
     classes: list[str]
-    shape: tuple[int, ...]
+    shapes: list[tuple[int, ...]]
     num_samples: int
     digest: str
+    variants: list[Variant] | None
 
 
 class Options(NamedTuple):
@@ -125,8 +128,15 @@ class BatchStream(IterableDataset[Any], ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of a sample, uint8: (H, W, 3), or (T, H, W, 3) of a clip."""
-        return self._contents.shape
+        """The shape of a sample of the current epoch, uint8: (H, W, 3), or (T, H, W, 3) of a clip."""
+        shapes = self._contents.shapes
+        return shapes[self.epoch % len(shapes)]
+
+    @property
+    def variants(self) -> list[Variant] | None:
+        """Of a test set made in many ways, what each epoch holds, by its number; of other roots None."""
+        found = self._contents.variants
+        return None if found is None else list(found)
 
     @property
     def epoch(self) -> int:

@@ -18,7 +18,7 @@ from pipeline.stream.index import EpochIndex
 
 
 class Sample(NamedTuple):
-    """One sample: uint8 [H, W, 3] (or what the transform made of it) and its class.
+    """One sample: uint8 [H, W, 3], of a clip [T, H, W, 3] (or what the transform made of it), and its class.
 
     Where samples are mixed from two pictures of the source, the label is float32 [num_classes], the share of
     each class.
@@ -37,7 +37,10 @@ class KeyedSample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A batch: uint8 [B, H, W, 3] and int64 [B], or float32 [B, num_classes] for samples of two labels."""
+    """A batch: uint8 [B, H, W, 3] and int64 [B], or float32 [B, num_classes] for samples of two labels.
+
+    Of clips the pictures are uint8 [B, T, H, W, 3].
+    """
 
     images: torch.Tensor
     labels: torch.Tensor

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.shards.dataset import read_dataset
+from pipeline.shards.dataset import read_dataset, sample_shape_of
 from pipeline.shards.store import LocalStore, Root, open_store
 from pipeline.stream.cache import RangeCache
 from pipeline.stream.checks import cache_options, check_epoch, check_state
@@ -16,6 +16,7 @@ from pipeline.stream.local import LocalReader, default_threads
 from pipeline.stream.passes import BatchStream, Contents, EpochReader, Options
 from pipeline.stream.remote import RemoteReader
 from pipeline.stream.samples import Batch
+from pipeline.variants import variants_of
 
 
 class ShardStream(BatchStream):
@@ -89,9 +90,10 @@ class ShardStream(BatchStream):
         self._cache = cache_options(local, cache_dir, cache_bytes)
         contents = Contents(
             list(self._dataset["classes"]),
-            tuple(self._dataset["sample"]["shape"]),
+            [sample_shape_of(self._dataset, number) for number in range(self._dataset["epochs"])],
             int(self._dataset["samples_per_epoch"]),
             self._dataset["digest"],
+            variants_of(self._dataset),
         )
         super().__init__(contents, options, epoch)
         self._reader: tuple[int, LocalReader | RemoteReader] | None = None

@@ -1,0 +1,95 @@
+"""What the recipe of a root, or of a live stream, makes a test set of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from evaluation.benchmarks import (
+    ANOMALY_SETS,
+    C_BAR_CIFAR,
+    C_BAR_IMAGENET,
+    COMMON_CORRUPTIONS,
+    SEQUENCES,
+)
+from evaluation.results import Kind
+from pipeline.errors import UsageError
+from pipeline.recipe import CenterCrop, PadCrop, Recipe
+from pipeline.variants import variants
+
+_OTHER_NAMES = {"dtd": "textures"}
+
+
+class Recognised(NamedTuple):
+    """What a recipe makes a test set of: its kind, and (name, severity, epoch) of each variant."""
+
+    kind: Kind
+    parts: list[tuple[str, int | None, int]]
+    benchmark: tuple[str, ...]
+    difficulty: int = 1
+
+
+def recognise(recipe: Recipe, name: str, labelled: Kind | None) -> Recognised:
+    """Tell what a recipe makes a test set of; `labelled` is what the command line says that it is.
+
+    Corruptions, sequences and synthetic anomalies are known by the recipe. A clean test set is one that draws
+    nothing at random and is not of a training split; other sets without augmentation have to be labelled.
+
+    Raises:
+        UsageError: it is not a test set, or not the one that it is labelled as.
+    """
+    found = variants(recipe)
+    own: Kind | None = None
+    if found:
+        own = found[0].kind  # type: ignore[assignment]
+    elif recipe.source.kind in ("synthetic", "svhn"):
+        own = "ood"
+    elif labelled is None and _is_plain(recipe):
+        own = "clean"
+    kind = own if labelled is None else labelled
+    conflict = labelled is not None and (bool(found) or labelled in ("c", "c-bar", "p"))
+    if kind is None or recipe.augmentation.family in ("pixmix", "mixup", "cutmix"):
+        raise UsageError(
+            f"recipe {recipe.name}: no test set: family {recipe.augmentation.family!r}, source "
+            f"{recipe.source.model_dump(mode='json')}; allowed: a test split without augmentation, "
+            "corruptions, perturbations or anomalies. Of another set say what it is: clean:…, r:… or ood:…"
+        )
+    if conflict and own != labelled:
+        raise UsageError(
+            f"recipe {recipe.name}: labelled {labelled}:, but it is "
+            f"{'of kind ' + repr(own) if found else 'no such benchmark'}; leave the label out"
+        )
+    if not found:
+        part = anomaly_name(name, recipe) if kind == "ood" else name
+        return Recognised(kind, [(part, None, 0)], ANOMALY_SETS if kind == "ood" else ())
+    parts = [(each.name, each.severity, epoch) for epoch, each in enumerate(found)]
+    difficulty = int(getattr(recipe.augmentation, "difficulty", 1))
+    return Recognised(kind, parts, benchmark_parts(kind, [p[0] for p in parts]), difficulty)
+
+
+def benchmark_parts(kind: Kind, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts that a benchmark has in full; C-bar has those of ImageNet where `names` has any."""
+    if kind == "c":
+        return COMMON_CORRUPTIONS
+    if kind == "c-bar":
+        return C_BAR_CIFAR if set(names) <= set(C_BAR_CIFAR) else C_BAR_IMAGENET
+    return {"p": SEQUENCES, "ood": ANOMALY_SETS}.get(kind, ())
+
+
+def anomaly_name(name: str, recipe: Recipe | None = None) -> str:
+    """Return which of the published sets of anomalies a set is, by its law, its source or its name."""
+    law = getattr(recipe.source, "law", recipe.source.kind) if recipe is not None else None
+    known = {each: each for each in ANOMALY_SETS} | _OTHER_NAMES
+    if law in known:
+        return known[law]
+    return next((set_name for word, set_name in known.items() if word in name.lower()), name)
+
+
+def _is_plain(recipe: Recipe) -> bool:
+    """Tell whether a recipe leaves pictures as they are, and is not of a training split."""
+    transform = recipe.transform
+    still = isinstance(transform, CenterCrop) or (
+        isinstance(transform, PadCrop) and transform.padding == 0 and transform.flip == 0
+    )
+    is_training = getattr(recipe.source, "split", "test") == "train"
+    return recipe.augmentation.family == "clean" and still and not is_training

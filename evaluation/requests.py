@@ -1,0 +1,114 @@
+"""What `--data` names, `[NAME=][KIND:]PLACE`: checked before any work, then opened by what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from evaluation import official
+from evaluation.results import Kind
+from evaluation.sets import OpenSet, open_live, open_root
+from pipeline.errors import DreamshardsError, UsageError, nearest
+from pipeline.recipe import Recipe, load_recipe, preset_names
+from pipeline.settings import is_yaml_file
+from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME
+from training.checkpoint import Trained
+
+_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
+_FORM = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?:(?P<kind>[a-z-]+):(?!//))?(?P<place>.+)", re.DOTALL)
+LABELS: tuple[Kind, ...] = ("clean", "c", "c-bar", "p", "ood", "r")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One test set that was asked for.
+
+    Attributes:
+        text: as it was given.
+        place: a root, a recipe, or a folder of the benchmark's own files.
+        name: what to call it, or None for its own.
+        label: what it is said to be, or None to recognise it.
+        recipe: to be rendered live; else None.
+    """
+
+    text: str
+    place: str
+    name: str | None
+    label: Kind | None
+    recipe: Recipe | None
+
+
+def parse_request(text: str, overrides: Sequence[str] = ()) -> Request:
+    """Read one value of `--data`; `overrides` change recipes that are rendered live.
+
+    Raises:
+        UsageError: an unknown label, a name that no file could have, or nothing at that place.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--data {text!r}: allowed: [NAME=][KIND:]PLACE, such as svhn=ood:photos")
+    name, label, place = match["name"], match["kind"], match["place"]
+    if name is not None and not re.fullmatch(_NAME, name):
+        raise UsageError(
+            f"--data {text!r}: name {name!r}; allowed: 1 to 64 small letters, digits, '.', '_' or '-', "
+            "first a letter or digit"
+        )
+    if label is not None and label not in LABELS:
+        raise UsageError(
+            f"--data {text!r}: unknown kind {label!r}{nearest(label, LABELS)}; allowed: "
+            f"{', '.join(LABELS)}"
+        )
+    assert label is None or label in get_args(Kind)
+    recipe = None
+    if place in preset_names() or is_yaml_file(place):
+        recipe = load_recipe(place, overrides)
+    elif "://" not in place and not Path(place).is_dir():
+        presets = preset_names()
+        raise UsageError(
+            f"--data {text!r}: no such root, folder or recipe{nearest(place, presets)}; allowed: the root "
+            f"of a build, a preset ({', '.join(presets)}), a .yaml file, or KIND: and a folder"
+        )
+    return Request(text, place, name, label, recipe)
+
+
+def open_request(request: Request, trained: Trained, batch_size: int) -> OpenSet:
+    """Open what was asked for.
+
+    Raises:
+        DreamshardsError: it is not what it should be; `UsageError` where it was asked for wrongly.
+    """
+    name, label, place = request.name, request.label, request.place
+    if request.recipe is not None:
+        return open_live(request.recipe, place, name, label, batch_size=batch_size)
+    folder = Path(place)
+    if "://" in place or any((folder / each).exists() for each in (DATASET_NAME, RECIPE_NAME)):
+        return open_root(place, name, label, batch_size=batch_size)
+    if label is None:
+        raise UsageError(
+            f"--data {request.text!r}: {place} is no root of a build; say what it is: "
+            + ", ".join(f"{each}:{place}" for each in LABELS)
+        )
+    name = name or _name_of(folder)
+    size = trained.shape[-2]
+    if label in ("c", "c-bar"):
+        if official.holds_arrays(folder):
+            classes = list(trained.classes)
+            return official.open_corruption_arrays(folder, name, label, len(classes), classes)
+        return official.open_corruption_folders(folder, name, label, size, batch_size=batch_size)
+    if label == "p":
+        if not official.holds_arrays(folder):
+            raise DreamshardsError(
+                f"{place}: no .npy file in it; allowed: the arrays of CIFAR-10-P or CIFAR-100-P, or a root "
+                "(clips in video files are not read)"
+            )
+        return official.open_sequence_arrays(folder, name)
+    return official.open_image_folder(folder, name, label, size, batch_size=batch_size)
+
+
+def _name_of(folder: Path) -> str:
+    """Return a folder's name as one that a set can have."""
+    text = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")[:64]
+    return text or "folder"

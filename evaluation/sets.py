@@ -1,0 +1,256 @@
+"""Test sets opened for evaluation: their variants, and the batches of each, from roots or rendered live.
+
+Owns what an open set is. Official arrays and folders are opened in `evaluation.official`; what a command
+line names, in `evaluation.requests`; `evaluation.recognition` tells what a recipe is a test set of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from evaluation.predictions import Samples
+from evaluation.recognition import Recognised, recognise
+from evaluation.results import Kind
+from pipeline.executor import InlineExecutor
+from pipeline.recipe import Recipe, parse_recipe
+from pipeline.sampling import source_order
+from pipeline.shards.dataset import read_dataset
+from pipeline.shards.reader import read_manifest
+from pipeline.shards.store import LocalStore, open_store
+from pipeline.sources import open_source
+from pipeline.stream import KeyedBatch, LiveStream, ShardDataset, ShardStream
+from pipeline.variants import variants
+
+I64: TypeAlias = npt.NDArray[np.int64]
+SetBatch: TypeAlias = tuple[torch.Tensor, Samples]
+_MANY_FRAMES = 31
+
+
+class Part(NamedTuple):
+    """One variant of a test set.
+
+    Attributes:
+        name: the corruption, the kind of sequence or the set of anomalies; else the set's own name.
+        severity: 1 to 5 of a corruption; else None.
+        place: which it is: the epoch of a root.
+        num_samples: pictures or clips that it has.
+        num_frames: of each clip; else 1.
+    """
+
+    name: str
+    severity: int | None
+    place: int
+    num_samples: int
+    num_frames: int = 1
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """A test set, opened and checked as far as can be without reading its samples.
+
+    Attributes:
+        name: in files and tables.
+        kind: what it is a benchmark of.
+        where: what was given for it.
+        digest: of the content that samples come from.
+        classes: names by label; None where labels have none, or are of no matter.
+        parts: its variants, in order.
+        benchmark: the parts that the benchmark has in full; empty for kinds of one part.
+        shape: of the network's input: uint8 [H, W, 3] or [T, H, W, 3].
+        read: (part, which `source_index` or None for all, most pictures of a batch) → batches, and for each
+            the samples that it holds, labels by `classes`. Pictures are uint8 [B, *shape]; of kind `p` they
+            are clips [B, F, *shape].
+        source_kind: of the recipe's source, such as `cifar10`; None where there is no recipe.
+        difficulty: of sequences.
+    """
+
+    name: str
+    kind: Kind
+    where: str
+    digest: str
+    classes: list[str] | None
+    parts: list[Part]
+    benchmark: tuple[str, ...]
+    shape: tuple[int, ...]
+    read: Callable[[Part, I64 | None, int], Iterator[SetBatch]]
+    source_kind: str | None = None
+    difficulty: int = 1
+
+
+# ── roots and recipes ──
+
+
+def open_root(
+    where: str, name: str | None = None, labelled: Kind | None = None, *, batch_size: int
+) -> OpenSet:
+    """Open a finished root, in a folder or an object store.
+
+    Raises:
+        UsageError: it is no test set, or not the one that it is labelled as.
+        DreamshardsError: it is missing, incomplete or damaged.
+    """
+    store = open_store(where)
+    dataset = read_dataset(store)
+    recipe = parse_recipe(dataset["recipe"], f"recipe of {where}")
+    name = name or str(dataset["name"])
+    stream = ShardStream(store, batch_size=_samples_of(recipe, batch_size), return_keys=True)
+
+    def rows(epoch: int) -> tuple[I64, pa.ChunkedArray]:
+        merged = dataset["manifests"][epoch]
+        columns = ("source_index", "source_id")
+        table = read_manifest(store, merged["file"], merged["sha256"], columns)
+        return table["source_index"].to_numpy(), table["source_id"]
+
+    local = store if isinstance(store, LocalStore) else None
+    num_samples = int(dataset["samples_per_epoch"])
+    found = recognise(recipe, name, labelled)
+    return _of_stream(stream, recipe, found, name, where, num_samples, rows, local)
+
+
+def open_live(
+    recipe: Recipe,
+    where: str,
+    name: str | None = None,
+    labelled: Kind | None = None,
+    *,
+    batch_size: int,
+) -> OpenSet:
+    """Open a recipe, whose samples are rendered while they are read.
+
+    Raises:
+        UsageError: it is no test set, or not the one that it is labelled as.
+        DreamshardsError: its inputs cannot be opened.
+    """
+    name = name or recipe.name
+    found = recognise(recipe, name, labelled)
+    stream = LiveStream(recipe, batch_size=_samples_of(recipe, batch_size), return_keys=True)
+    ids = open_source(stream.recipe.source, InlineExecutor()).ids
+
+    def rows(epoch: int) -> tuple[I64, pa.Array]:
+        order = source_order(stream.recipe, len(ids), epoch, 0, len(ids))
+        return order, ids.take(pa.array(order))
+
+    return _of_stream(stream, stream.recipe, found, name, where, len(ids), rows, None)
+
+
+def _samples_of(recipe: Recipe, batch_size: int) -> int:
+    """Return the samples of a batch of so many pictures; a clip counts each of its frames."""
+    clips = any(each.frames for each in variants(recipe) or [])
+    return max(1, batch_size // _MANY_FRAMES) if clips else batch_size
+
+
+def _of_stream(
+    stream: ShardStream | LiveStream,
+    recipe: Recipe,
+    found: Recognised,
+    name: str,
+    where: str,
+    num_samples: int,
+    rows: Callable[[int], tuple[I64, Any]],
+    local: LocalStore | None,
+) -> OpenSet:
+    parts, shape = [], stream.shape
+    for part, severity, epoch in found.parts:
+        stream.set_epoch(epoch)
+        clip, shape = _split(stream.shape, found.kind)
+        parts.append(Part(part, severity, epoch, num_samples, clip))
+
+    def read(part: Part, chosen: I64 | None, batch_size: int) -> Iterator[SetBatch]:
+        source_index, source_id = rows(part.place)
+        positions = np.arange(len(source_index))
+        if chosen is not None:
+            positions = np.flatnonzero(np.isin(source_index, chosen))
+        if chosen is not None and local is not None:
+            batches = _some(local, part, positions, max(1, batch_size // part.num_frames))
+        else:
+            batches = _through(stream, part, positions)
+        done = 0
+        for images, labels, keys in batches:
+            at = positions[done : done + len(labels)]
+            done += len(labels)
+            names = source_id.take(pa.array(at)).to_pylist()
+            yield (
+                images,
+                Samples(part.name, part.severity, keys, source_index[at], names, labels.numpy()),
+            )
+
+    digest = str(stream.state_dict(batches=0)["root"])
+    return OpenSet(
+        name,
+        found.kind,
+        where,
+        digest,
+        stream.classes,
+        parts,
+        found.benchmark,
+        shape,
+        read,
+        recipe.source.kind,
+        found.difficulty,
+    )
+
+
+def _split(shape: tuple[int, ...], kind: Kind) -> tuple[int, tuple[int, ...]]:
+    """Return the frames of a sample and the shape of the network's input; a video network takes clips."""
+    return (shape[0], shape[1:]) if kind == "p" else (1, shape)
+
+
+def _through(
+    stream: ShardStream | LiveStream, part: Part, positions: I64
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[str]]]:
+    """Read an epoch from the first of some rising positions to the last, and leave out those between."""
+    if len(positions) == 0:
+        return
+    start, last = int(positions[0]), int(positions[-1])
+    stream.set_epoch(part.place)
+    stream.load_state_dict(stream.state_dict(batches=0) | {"epoch": part.place, "position": start})
+    for images, labels, keys in cast(Iterable[KeyedBatch], stream):
+        stop = start + len(labels)
+        at = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)]
+        if len(at) == len(labels):
+            yield images, labels, keys
+        elif len(at):
+            rows = torch.from_numpy(at - start)
+            yield images[rows], labels[rows], [keys[row] for row in rows]
+        if stop > last:
+            return
+        start = stop
+
+
+def _some(
+    store: LocalStore, part: Part, positions: I64, batch_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[str]]]:
+    """Read some positions of an epoch, and no others."""
+    dataset = ShardDataset(store, part.place, return_keys=True)
+    for start in range(0, len(positions), batch_size):
+        batch: Any = dataset.__getitems__(positions[start : start + batch_size].tolist())
+        yield batch.batch
+
+
+# ── several sets of anomalies as one ──
+
+
+def join_anomalies(name: str, sets: Sequence[OpenSet]) -> OpenSet:
+    """Return sets of anomalies as the parts of one."""
+    owners = {part.name: (each, part) for each in sets for part in each.parts}
+    parts = [
+        part._replace(place=place)
+        for place, part in enumerate(part for each in sets for part in each.parts)
+    ]
+
+    def read(part: Part, chosen: I64 | None, batch_size: int) -> Iterator[SetBatch]:
+        owner, own = owners[part.name]
+        return owner.read(own, chosen, batch_size)
+
+    digest = hashlib.sha256("\n".join(each.digest for each in sets).encode()).hexdigest()
+    where = ", ".join(each.where for each in sets)
+    first = sets[0]
+    return OpenSet(name, "ood", where, digest, None, parts, first.benchmark, first.shape, read)
