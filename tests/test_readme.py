@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel
 
-from pipeline import picture_sections, recipe
+from pipeline import augmentation_sections, picture_sections, recipe, source_sections
 from pipeline.recipe import parse_recipe
 from tests.test_sources_cifar import write_cifar10
 
@@ -107,7 +107,8 @@ def test_the_example_recipe_is_valid() -> None:
 def test_every_field_of_a_recipe_is_described() -> None:
     sections = [
         section
-        for section in (*vars(recipe).values(), *vars(picture_sections).values())
+        for module in (recipe, source_sections, augmentation_sections, picture_sections)
+        for section in vars(module).values()
         if isinstance(section, type) and issubclass(section, BaseModel)
     ]
     fields = {field for section in sections for field in section.model_fields}
