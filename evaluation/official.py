@@ -132,9 +132,18 @@ def open_image_folder(
     Raises:
         DreamshardsError: it is not laid out so, or a picture cannot be read.
     """
-    return open_live(
-        _folder_recipe(folder, name, size), str(folder), name, kind, batch_size=batch_size
-    )
+    recipe = _still_recipe({"kind": "image-folder", "path": str(folder)}, name, size)
+    return open_live(recipe, str(folder), name, kind, batch_size=batch_size)
+
+
+def open_svhn_folder(folder: Path, name: str, size: int, *, batch_size: int) -> OpenSet:
+    """Open SVHN's official test file as anomalies, resized to `size` px where that is not 32.
+
+    Raises:
+        DreamshardsError: it is not of the official form.
+    """
+    recipe = _still_recipe({"kind": "svhn", "path": str(folder), "split": "test"}, name, size)
+    return open_live(recipe, str(folder), name, "ood", batch_size=batch_size)
 
 
 def open_corruption_folders(
@@ -197,17 +206,23 @@ def holds_arrays(folder: Path) -> bool:
     return any(folder.glob("*.npy"))
 
 
-def _folder_recipe(folder: Path, name: str, size: int) -> Recipe:
+def holds_svhn(folder: Path) -> bool:
+    """Tell whether a folder has the test file of SVHN."""
+    return (folder / "test_32x32.mat").is_file()
+
+
+def _still_recipe(source: dict[str, Any], name: str, size: int) -> Recipe:
+    """Return a recipe of a source's pictures as they are, cut to size."""
     resize = size if size <= _UP_TO else size + size // 7
     content: dict[str, Any] = {
         "name": name,
         "epochs": 1,
-        "source": {"kind": "image-folder", "path": str(folder)},
+        "source": source,
         "transform": {"kind": "center-crop", "size": size, "resize": resize},
         "augmentation": {"family": "clean"},
         "shards": {"codec": "npy"},  # as it is, with no second JPEG compression
     }
-    return parse_recipe(content, f"folder {folder}")
+    return parse_recipe(content, f"folder {source['path']}")
 
 
 def _present(folder: Path, known: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from evaluation.benchmarks import (
 from evaluation.results import Kind
 from pipeline.errors import UsageError
 from pipeline.recipe import CenterCrop, PadCrop, Recipe
+from pipeline.source_sections import CifarCSource
 from pipeline.variants import variants
 
 _OTHER_NAMES = {"dtd": "textures"}
@@ -33,21 +34,25 @@ def recognise(recipe: Recipe, name: str, labelled: Kind | None) -> Recognised:
     """Tell what a recipe makes a test set of; `labelled` is what the command line says that it is.
 
     Corruptions, sequences and synthetic anomalies are known by the recipe. A clean test set is one that draws
-    nothing at random and is not of a training split; other sets without augmentation have to be labelled.
+    nothing at random; other sets without augmentation have to be labelled, and those of a training split.
 
     Raises:
         UsageError: it is not a test set, or not the one that it is labelled as.
     """
-    found = variants(recipe)
+    found, official = variants(recipe), _official(recipe)
     own: Kind | None = None
     if found:
-        own = found[0].kind  # type: ignore[assignment]
+        trains = labelled is None and _is_of_training(recipe)
+        own = None if trains else found[0].kind  # type: ignore[assignment]
+    elif official is not None:
+        own = official.kind
     elif recipe.source.kind in ("synthetic", "svhn"):
         own = "ood"
     elif labelled is None and _is_plain(recipe):
         own = "clean"
     kind = own if labelled is None else labelled
-    conflict = labelled is not None and (bool(found) or labelled in ("c", "c-bar", "p"))
+    varied = bool(found) or official is not None
+    conflict = labelled is not None and (varied or labelled in ("c", "c-bar", "p"))
     if kind is None or recipe.augmentation.family in ("pixmix", "mixup", "cutmix"):
         raise UsageError(
             f"recipe {recipe.name}: no test set: family {recipe.augmentation.family!r}, source "
@@ -57,14 +62,26 @@ def recognise(recipe: Recipe, name: str, labelled: Kind | None) -> Recognised:
     if conflict and own != labelled:
         raise UsageError(
             f"recipe {recipe.name}: labelled {labelled}:, but it is "
-            f"{'of kind ' + repr(own) if found else 'no such benchmark'}; leave the label out"
+            f"{'of kind ' + repr(own) if varied else 'no such benchmark'}; leave the label out"
         )
+    if official is not None:
+        return official
     if not found:
         part = anomaly_name(name, recipe) if kind == "ood" else name
         return Recognised(kind, [(part, None, 0)], ANOMALY_SETS if kind == "ood" else ())
     parts = [(each.name, each.severity, epoch) for epoch, each in enumerate(found)]
     difficulty = int(getattr(recipe.augmentation, "difficulty", 1))
     return Recognised(kind, parts, benchmark_parts(kind, [p[0] for p in parts]), difficulty)
+
+
+def _official(recipe: Recipe) -> Recognised | None:
+    """Return what a recipe of one published file is a test set of: one corruption at one severity."""
+    source = recipe.source
+    if not isinstance(source, CifarCSource):
+        return None
+    kind: Kind = "c-bar" if source.name in C_BAR_CIFAR else "c"
+    parts: list[tuple[str, int | None, int]] = [(source.name, source.severity, 0)]
+    return Recognised(kind, parts, benchmark_parts(kind, [source.name]))
 
 
 def benchmark_parts(kind: Kind, names: Sequence[str]) -> tuple[str, ...]:
@@ -91,5 +108,8 @@ def _is_plain(recipe: Recipe) -> bool:
     still = isinstance(transform, CenterCrop) or (
         isinstance(transform, PadCrop) and transform.padding == 0 and transform.flip == 0
     )
-    is_training = getattr(recipe.source, "split", "test") == "train"
-    return recipe.augmentation.family == "clean" and still and not is_training
+    return recipe.augmentation.family == "clean" and still and not _is_of_training(recipe)
+
+
+def _is_of_training(recipe: Recipe) -> bool:
+    return getattr(recipe.source, "split", "test") == "train"

@@ -105,6 +105,8 @@ def open_request(request: Request, trained: Trained, batch_size: int) -> OpenSet
                 "(clips in video files are not read)"
             )
         return official.open_sequence_arrays(folder, name)
+    if label == "ood" and official.holds_svhn(folder):
+        return official.open_svhn_folder(folder, name, size, batch_size=batch_size)
     return official.open_image_folder(folder, name, label, size, batch_size=batch_size)
 
 

@@ -31,6 +31,7 @@ from evaluation.tasks import (
 from evaluation.work import PARTIAL_NAME, is_done, make_predictions
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.publish import check_writable, claimed, publish_bytes
+from pipeline.sources.cifar_names import CLASS_NAMES
 from training.checkpoint import Trained, load_trained
 from training.config import HardwareConfig
 from training.world import find_device
@@ -85,11 +86,12 @@ def evaluate(
         network = Network(trained, device)
         done, num_found = _run_all(tasks, network, out, settings, holes)
         clean = next((path for task, path in done if task.about.kind == "clean"), None)
+        dataset = _dataset_name(sets, trained)
         results = Results(
             model_name(checkpoint),
-            _dataset_name(sets, trained),
+            dataset,
             set_results([path for _, path in done], clean),
-            "alexnet" if _dataset_name(sets, trained) == "imagenet" else "none",
+            "alexnet" if dataset == "imagenet" else "none",
             settings={
                 "checkpoint": str(checkpoint),
                 "SHA-256": digest,
@@ -255,16 +257,11 @@ def _dataset_name(sets: Sequence[OpenSet], trained: Trained) -> str:
     known = next((kind for kind in kinds if kind in ("cifar10", "cifar100", "digits")), None)
     if known is not None:
         return known
-    if tuple(trained.classes) == _CIFAR10:
-        return "cifar10"
+    named = next((n for n, c in CLASS_NAMES.items() if c == tuple(trained.classes)), None)
+    if named is not None:
+        return named
     if len(trained.classes) == _IMAGENET_CLASSES and all(
         name.startswith("n") and name[1:].isdigit() for name in trained.classes
     ):
         return "imagenet"
     return next((each.name for each in sets if each.kind == "clean"), sets[0].name)
-
-
-_CIFAR10 = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)

@@ -212,6 +212,8 @@ def test_attacks_are_on_some_of_the_clean_set_and_hurt(whole: tuple[Report, Path
         assert part.settings["centre"] == centre
         assert part.settings["eps"] == "8/255"
         assert part.settings["samples"] == "30 of 360"
+        summary = report.results if centre == "clean" else report.results.as_published()
+        assert summary.summary()["pgd_error"].value == 100 * error
 
 
 def test_what_lies_in_the_folder(sets: Sets, whole: tuple[Report, Path]) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy.io import savemat
 
 from evaluation.benchmarks import ANOMALY_SETS, C_BAR_CIFAR, COMMON_CORRUPTIONS, SEQUENCES
 from evaluation.official import (
@@ -19,7 +20,7 @@ from evaluation.official import (
     open_sequence_arrays,
 )
 from evaluation.recognition import anomaly_name, recognise
-from evaluation.requests import parse_request
+from evaluation.requests import open_request, parse_request
 from evaluation.sets import OpenSet, Part, join_anomalies, open_live, open_root
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
@@ -31,10 +32,12 @@ from tests.evaluation_helpers import (
     CLASSES,
     CORRUPTED,
     build_root,
+    save_network,
     write_corruption_arrays,
     write_pictures,
     write_sequence_arrays,
 )
+from training.checkpoint import load_trained
 
 SOME = np.array([0, 3, 4, 58], np.int64)
 
@@ -100,6 +103,7 @@ def test_recipes_say_what_they_are_test_sets_of() -> None:
         ("digits-test", CORRUPTED, "ood", "labelled ood:, but it is of kind 'c'"),
         ("digits-test", CORRUPTED, "c-bar", "labelled c-bar:, but it is of kind 'c'"),
         ("digits-test", (), "c", "labelled c:, but it is no such benchmark"),
+        ("digits-test", (*CORRUPTED, "source.split=train"), None, "'split': 'train'"),
     ],
 )
 def test_recipes_that_are_no_such_test_set(
@@ -110,7 +114,25 @@ def test_recipes_that_are_no_such_test_set(
     assert words in str(caught.value)
 
 
+def test_recipes_of_sequences_anomalies_and_official_files_are_known() -> None:
+    moving = ("augmentation.family=perturbations", "augmentation.difficulty=2", "epochs=10")
+    found = recognise(load_recipe("digits-test", moving), "x", None)
+    assert (found.kind, found.benchmark, found.difficulty) == ("p", SEQUENCES, 2)
+    assert found.parts == [(name, None, epoch) for epoch, name in enumerate(SEQUENCES)]
+    for law in ("gaussian", "rademacher", "blobs"):
+        found = recognise(load_recipe(f"anomalies-{law}"), "mine", None)
+        assert (found.kind, found.parts) == ("ood", [(law, None, 0)])
+    source = ("source.kind=cifar-c", "source.path=x", "source.severity=4")
+    for name, kind in (("fog", "c"), ("ripple", "c-bar")):
+        recipe = load_recipe("cifar10-test", (*source, f"source.name={name}"))
+        assert recognise(recipe, "x", None)[:2] == (kind, [(name, 4, 0)])
+        with pytest.raises(UsageError, match="leave the label out"):
+            recognise(recipe, "x", "clean")
+
+
 def test_a_label_makes_a_test_set_of_what_else_is_none() -> None:
+    train_corrupted = load_recipe("digits-test", [*CORRUPTED, "source.split=train"])
+    assert recognise(train_corrupted, "x", "c").kind == "c"
     train = load_recipe("digits-test", ["source.split=train"])
     assert recognise(train, "x", "clean").kind == "clean"
     assert recognise(train, "svhn", "ood") == ("ood", [("svhn", None, 0)], ANOMALY_SETS, 1)
@@ -182,6 +204,21 @@ def test_a_live_set_is_the_root_byte_for_byte(roots: dict[str, Path]) -> None:
         assert collect(live, part) == collect(root, part)
         assert collect(live, part, SOME) == collect(root, part, SOME)
     assert collect(live, live.parts[1], np.array([], np.int64)) == {}
+
+
+def test_sequences_of_a_recipe_are_clips_of_several_lengths(tmp_path: Path) -> None:
+    moving = ("augmentation.family=perturbations", "augmentation.names=[tilt, translate]")
+    few = ("source.count=6", "epochs=2", "name=digits-p")
+    root = open_root(str(build_root(tmp_path / "p", *moving, *few)), batch_size=62)
+    live = open_live(load_recipe("digits-test", [*moving, *few]), "p.yaml", batch_size=62)
+    expected = [("translate", None, 0, 6, 16), ("tilt", None, 1, 6, 31)]
+    assert root.parts == live.parts == expected
+    assert root.shape == live.shape == (32, 32, 3)
+    for part in root.parts:
+        found = collect(root, part, batch_size=62)
+        assert {len(each[0]) for each in found.values()} == {part.num_frames * 32 * 32 * 3}
+        assert collect(live, part, batch_size=62) == found
+        assert collect(root, part, np.array([2, 5]), 62) == {i: found[i] for i in (2, 5)}
 
 
 def test_a_key_of_a_set_finds_its_sample_in_the_root(roots: dict[str, Path]) -> None:
@@ -305,6 +342,17 @@ def test_a_folder_of_pictures_is_cut_to_size(tmp_path: Path) -> None:
     )
     found = collect(opened, opened.parts[0])
     assert {each[3] for each in found.values()} == {f"{c}/{n}.png" for c in "ab" for n in range(4)}
+
+
+def test_svhn_is_read_from_its_own_file(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 7), np.uint8)
+    labels = np.arange(1, 8).reshape(7, 1)
+    savemat(tmp_path / "test_32x32.mat", {"X": pixels, "y": labels})
+    trained = load_trained(save_network(tmp_path / "last.pt", classes=CLASSES))
+    opened = open_request(parse_request(f"digits=ood:{tmp_path}"), trained, 4)
+    assert (opened.kind, opened.parts) == ("ood", [("svhn", None, 0, 7, 1)])
+    found = collect(opened, opened.parts[0])
+    assert [found[i][0] for i in range(7)] == [pixels[..., i].tobytes() for i in range(7)]
 
 
 def test_corruption_folders_are_a_tree_of_names_and_severities(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel
 
-from pipeline import augmentation_sections, picture_sections, recipe
+from pipeline import augmentation_sections, picture_sections, recipe, source_sections
 from pipeline.recipe import parse_recipe
 from tests.test_sources_cifar import write_cifar10
 from training import config
@@ -69,7 +69,7 @@ def run(folder: Path, command: list[str] | str) -> str:
 def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_address: str) -> None:
     run(workplace, "dreamshards build digits --inline")  # what `make shards` does
     seen = [command for command in commands() if not command.startswith("make ")]
-    assert len(seen) == 16
+    assert len(seen) == 17
     for command in seen:
         if "cifar10" in command and "mixing_set" not in command:
             command += " --set mixing_set.count=200"  # of 10,000: this is not about their number
@@ -80,7 +80,8 @@ def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_addres
     assert (workplace / "datasets/round-1/dataset.json").exists()
     assert (workplace / "zoom.mp4").exists()
     left = {path.name for path in (workplace / "runs/digits").iterdir()}
-    assert left == {"config.yaml", "last.pt", "log.csv", "curves.png", "tensorboard"}
+    assert left == {"config.yaml", "last.pt", "log.csv", "curves.png", "tensorboard", "evaluation"}
+    assert (workplace / "runs/digits/evaluation/report.html").exists()
 
 
 def test_every_program_runs(workplace: Path) -> None:
@@ -112,7 +113,7 @@ def test_the_example_recipe_is_valid() -> None:
 def test_every_field_of_a_recipe_or_configuration_is_described() -> None:
     sections = [
         section
-        for module in (recipe, augmentation_sections, picture_sections, config)
+        for module in (recipe, source_sections, augmentation_sections, picture_sections, config)
         for section in vars(module).values()
         if isinstance(section, type) and issubclass(section, BaseModel)
     ]

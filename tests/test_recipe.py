@@ -22,7 +22,10 @@ def complaint(*overrides: str) -> str:
 
 def test_presets_are_those_promised_and_all_load() -> None:
     training = ["cifar10", "cifar100", "digits", "image-folder"]
-    assert preset_names() == sorted([*training, *(f"{name}-test" for name in training)])
+    made = [f"{name}-{kind}" for name in ("cifar10", "cifar100") for kind in ("c", "c-bar", "p")]
+    made += ["digits-c", "image-folder-c", "image-folder-c-bar"]
+    made += [f"anomalies-{law}" for law in ("gaussian", "rademacher", "blobs")]
+    assert preset_names() == sorted([*training, *(f"{name}-test" for name in training), *made])
     for name in preset_names():
         assert load_recipe(name).name == name
 
@@ -54,6 +57,31 @@ def test_a_test_preset_leaves_nothing_to_chance_and_fits_its_training_preset(nam
         expected = {"kind": "pad-crop", "size": 32, "padding": 0, "flip": 0.0}
         assert test.source.model_dump()["split"] == "test"
     assert test.transform.model_dump() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("cifar10-c", 75),
+        ("cifar10-c-bar", 50),
+        ("cifar10-p", 10),
+        ("cifar100-c", 75),
+        ("cifar100-c-bar", 50),
+        ("cifar100-p", 10),
+        ("digits-c", 75),
+        ("image-folder-c", 75),
+        ("image-folder-c-bar", 50),
+    ],
+)
+def test_a_made_test_set_is_of_the_same_clean_pictures_as_the_test_preset(
+    name: str, epochs: int
+) -> None:
+    kind = name.partition("-c")[0].partition("-p")[0]
+    made, clean = load_recipe(name), load_recipe(f"{kind}-test")
+    assert (made.source, made.transform) == (clean.source, clean.transform)
+    assert (made.epochs, made.mixing_set) == (epochs, None)
+    codec = ("jpg", 85) if kind == "image-folder" else ("npy", None)
+    assert (made.shards.codec, made.shards.quality) == codec
 
 
 def test_a_central_crop_is_of_a_picture_a_seventh_larger_unless_told_otherwise() -> None:

@@ -12,7 +12,7 @@ from pipeline.identity import differences, recipe_hash, recipe_identity
 from pipeline.inputs import open_inputs
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import draw_plan, render_base, render_plan
-from pipeline.variants import Variant, variants
+from pipeline.variants import P, Variant, variants
 
 CLEAN = {"kind": "pad-crop", "size": 32, "padding": 0, "flip": 0.0}
 FOLDER = {"kind": "image-folder", "path": "photos"}
@@ -173,3 +173,72 @@ def write_frost(folder, shade: int) -> None:
     folder.mkdir()
     for number in range(1, 6):
         Image.new("RGB", (200, 180), (shade, shade, 255)).save(folder / f"frost{number}.png")
+
+
+# ── sequences ──
+
+
+def sequences(**augmentation: object) -> dict[str, object]:
+    return content() | {"augmentation": {"family": "perturbations", **augmentation}}
+
+
+LARGE = {"source": FOLDER, "transform": {"kind": "center-crop", "size": 224}}
+
+
+def test_an_epoch_is_a_kind_of_sequence_with_frames_of_its_scale() -> None:
+    small = variants(parse_recipe(sequences(), "test")) or []
+    large = variants(parse_recipe(sequences() | LARGE, "test")) or []
+    assert [variant.name for variant in small] == [variant.name for variant in large] == list(P)
+    assert P[0] == "gaussian_noise"
+    assert P[-1] == "scale"
+    frames = {v.name: (v.frames, w.frames) for v, w in zip(small, large, strict=True)}
+    assert frames.pop("motion_blur") == (21, 31)
+    assert frames.pop("translate") == (16, 41)
+    assert set(frames.values()) == {(31, 31)}
+    made = variants(parse_recipe(sequences(names=["shear", "snow"]), "test"))
+    assert made == [Variant("p", "snow", None, 31), Variant("p", "shear", None, 31)]
+
+
+def test_clips_are_raw_at_every_size() -> None:
+    assert parse_recipe(sequences() | LARGE, "test").shards.codec == "npy"
+    said = complaint(sequences() | LARGE | {"shards": {"codec": "jpg"}})
+    assert (
+        "shards.codec = 'jpg', but family 'perturbations' makes clips, which are stored raw" in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"names": ["spater"]}, "augmentation.names: got 'spater' (did you mean 'spatter'?)"),
+        ({"difficulty": 4}, "augmentation.difficulty: got 4; allowed: a whole number, 1 to 3"),
+        ({"severities": [1]}, "augmentation.severities: unknown field"),
+    ],
+)
+def test_what_is_wrong_with_sequences_is_named(fields: dict[str, object], expected: str) -> None:
+    assert expected in complaint(sequences(**fields))
+
+
+def test_clips_have_no_shared_decode() -> None:
+    said = complaint(sequences() | LARGE | {"reuse": 2})
+    assert "the clips of family 'perturbations' differ in length between epochs; remove it" in said
+
+
+@pytest.mark.parametrize(
+    ("transform", "got"),
+    [
+        ({"kind": "pad-crop", "size": 224, "padding": 0}, "pad-crop"),
+        (
+            {"kind": "center-crop", "size": 224, "resize": 224},
+            "center-crop with transform.resize = 224",
+        ),
+    ],
+)
+def test_large_pictures_need_a_margin_to_move_in(transform: dict[str, object], got: str) -> None:
+    fields = LARGE | {"transform": transform}
+    said = complaint(sequences() | fields)
+    assert f"transform: got {got}, but at scale imagenet 'zoom_blur' moves whole pictures" in said
+    assert "allowed: center-crop with transform.resize = 256" in said
+    still = sequences(names=["brightness", "snow"]) | fields
+    assert parse_recipe(still, "test").epochs == 2
+    assert parse_recipe(sequences(scale="cifar") | fields, "test").epochs == 10

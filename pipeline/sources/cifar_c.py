@@ -7,6 +7,7 @@ Dietterich, ICLR 2019). All are mapped.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def _load(path: Path) -> npt.NDArray[Any]:
     """Map an array; its pages are read when they are used."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise DreamshardsError(
             f"{path} cannot be read as a .npy file: {reason}; fetch it again"
