@@ -69,7 +69,7 @@ def run(folder: Path, command: list[str] | str) -> str:
 def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_address: str) -> None:
     run(workplace, "dreamshards build digits --inline")  # what `make shards` does
     seen = [command for command in commands() if not command.startswith("make ")]
-    assert len(seen) == 17
+    assert len(seen) == 18
     for command in seen:
         if "cifar10" in command and "mixing_set" not in command:
             command += " --set mixing_set.count=200"  # of 10,000: this is not about their number
