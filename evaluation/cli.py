@@ -193,7 +193,10 @@ def _print_tables(results: Results) -> None:
     if not results.published:
         alike = results.as_published()
         if alike.summary() != results.summary():
-            rows.append(replace(alike, model=f"{results.model}, as published"))
+            told = tuple(  # the other notes are those of the row above
+                part if part.kind == "pgd" else replace(part, settings={}) for part in alike.sets
+            )
+            rows.append(replace(alike, model=f"{results.model}, as published", sets=told))
     print(summary_table(rows))
 
 

@@ -73,6 +73,7 @@ def test_an_evaluation_prints_its_table_and_names_its_files(
     error = results.summary()["clean_error"].value
     assert row.split()[1] == f"{error:.1f}"
     assert any(line.startswith("mine, as published  ") for line in lines)
+    assert out.count("digits-test: samples 200 of 360.") == 1
     assert "e: 4 sets evaluated, in " in out
     assert "e/report.html shows them" in out
     (clean, attacked, noisy, _) = results.sets
