@@ -26,7 +26,7 @@ class ShardStream(BatchStream):
     the same batches in the same order. Every rank gets the same number of batches, none empty, and
     every sample comes exactly once; the last batches are smaller (see `schedule`). Of a root made with mixup
     or CutMix, labels are the share of each class, float32 [B, num_classes]. Of clips, images are uint8
-    [B, T, H, W, 3], and T may differ between epochs (`shape`); `variants` says what epochs of a test set hold.
+    [B, T, H, W, 3], T differing between epochs (`shape`); `variants`: what the epochs of a test set hold.
 
     A pass begins where the state that was loaded says, else at the epoch's beginning; a new iterator begins
     the pass again. After a complete pass without workers the stream goes on to the next epoch; with workers,
