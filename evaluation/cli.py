@@ -7,7 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import DreamshardsError, UsageError
+from pipeline.arguments import positive
+from pipeline.errors import UsageError, extra_missing
 from pipeline.progress import human_seconds, plural
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--samples",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="of each set only so many pictures, evenly spread: the same ones in all sets of a source",
     )
     parser.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         default=256,
         metavar="N",
         help="pictures at once (default: 256)",
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pgd-samples",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="attack so many samples, evenly spread (default: 1000)",
     )
@@ -83,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="greatest change of a pixel, of 1 (default: 2/255)",
     )
     parser.add_argument(
-        "--pgd-steps", type=_positive, metavar="N", help="gradient steps (default: 20)"
+        "--pgd-steps", type=positive, metavar="N", help="gradient steps (default: 20)"
     )
     parser.add_argument(
         "--pgd-step",
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
         from evaluation.requests import parse_request
         from evaluation.run import RESULTS_NAME, evaluate
     except ImportError as error:
-        raise _missing(error) from error
+        raise extra_missing("evaluation", error) from error
     settings = _settings(options)
     requests = [parse_request(text, options.overrides) for text in options.data]
     if options.overrides and all(request.recipe is None for request in requests):
@@ -147,7 +148,7 @@ def run_compare(options: argparse.Namespace) -> int:
         from evaluation.report.comparison import pareto_statements
         from evaluation.tables import summary_table
     except ImportError as error:
-        raise _missing(error) from error
+        raise extra_missing("evaluation", error) from error
     runs = load_runs(options.runs)
     print(summary_table(runs))
     for line in pareto_statements({run.model: run.summary() for run in runs}):
@@ -198,19 +199,6 @@ def _print_tables(results: Results) -> None:
             )
             rows.append(replace(alike, model=f"{results.model}, as published", sets=told))
     print(summary_table(rows))
-
-
-def _missing(error: ImportError) -> DreamshardsError:
-    return DreamshardsError(
-        f"evaluation needs {error.name or 'torch'}, which the base install leaves out; "
-        "install dreamshards[train]"
-    )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number, 1 or more")
-    return int(text)
 
 
 def _whole(text: str) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from evaluation import cli as cli_evaluation
 from pipeline import __version__, cli_pictures
+from pipeline.arguments import positive
 from pipeline.errors import DreamshardsError, UsageError, nearest
 from training import cli as cli_training
 
@@ -96,7 +97,7 @@ def _parser() -> _Parser:
     estimate = command("estimate", "render a few hundred samples and say what a build would cost")
     _add_recipe(estimate)
     estimate.add_argument(
-        "--workers", type=_positive, metavar="N", help="also show this many workers (default: 64)"
+        "--workers", type=positive, metavar="N", help="also show this many workers (default: 64)"
     )
 
     pictures = command(
@@ -156,7 +157,7 @@ def _parser() -> _Parser:
         "--out", type=_local_folder, metavar="DIR", help="where to write (default: ROOT.preview)"
     )
     preview.add_argument(
-        "--samples", type=_positive, default=12, metavar="N", help="source pictures (default: 12)"
+        "--samples", type=positive, default=12, metavar="N", help="source pictures (default: 12)"
     )
     return parser
 
@@ -191,14 +192,8 @@ def _add_execution(parser: _Parser) -> None:
     )
     parser.add_argument("--inline", action="store_true", help="work in this process, without Ray")
     parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="tasks at once (default: every CPU)"
+        "--workers", type=positive, metavar="N", help="tasks at once (default: every CPU)"
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number, 1 or more")
-    return int(text)
 
 
 def _local_folder(text: str) -> Path:

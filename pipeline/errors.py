@@ -22,3 +22,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the allowed name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def extra_missing(work: str, error: ImportError) -> DreamshardsError:
+    """Return the error that `work` needs what the extra `train` installs."""
+    return DreamshardsError(
+        f"{work} needs {error.name or 'torch'}, which the base install leaves out; "
+        "install dreamshards[train]"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
+from pipeline.settings import flattened
 from pipeline.shards.dataset import canonical
 from pipeline.shards.layout import FORMAT_VERSION
 from pipeline.sources.images import decoder_versions
@@ -21,7 +22,7 @@ _UNLESS_GIVEN = ("source.count",)
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's fields that decide bytes, flat, with dotted names."""
     flat = {"format_version": FORMAT_VERSION, **decoder_versions()}
-    flat |= _flatten(recipe.model_dump(mode="json"), "")
+    flat |= flattened(recipe.model_dump(mode="json"))
     return {
         name: value
         for name, value in flat.items()
@@ -54,12 +55,3 @@ def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         for name, value in {**dict.fromkeys(_UNLESS_GIVEN), **wanted}.items()
         if stored.get(name) != value
     ]
-
-
-def _flatten(value: Any, prefix: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= _flatten(inner, f"{prefix}.{name}" if prefix else name)
-    return flat

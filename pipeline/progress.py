@@ -58,6 +58,48 @@ class PlainProgress:
         print(f"{self._label}: {done:,}{total} {self._unit}", file=sys.stderr, flush=True)
 
 
+class LiveLine:
+    """A bar between two texts, drawn again in place; a context manager. Off a terminal it is nothing."""
+
+    def __init__(self, total: int, *, bar_width: int = 40, shown: bool = True) -> None:
+        self._live: Progress | None = None
+        console = Console(stderr=True)
+        if shown and console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.fields[head]}"),
+                BarColumn(bar_width=bar_width),
+                TextColumn("{task.fields[tail]}"),
+                console=console,
+            )
+            self._task = self._live.add_task("", total=total, head="", tail="")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a terminal to draw on."""
+        return self._live is not None
+
+    def update(self, completed: int, head: str, tail: str) -> None:
+        """Draw the line."""
+        if self._live is not None:
+            self._live.update(self._task, completed=completed, head=head, tail=tail)
+
+    def print(self, text: str) -> None:
+        """Print a line that stays, on a terminal above the live one."""
+        if self._live is not None:
+            self._live.console.print(text, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
 class ShardProgress:
     """Shards, samples per second, bytes and time left, of a build or a check; a context manager.
 
@@ -69,17 +111,8 @@ class ShardProgress:
         self.total_shards, self.total_samples = total_shards, total_samples
         self.done_shards, self.samples, self.bytes = done_shards, 0, 0
         self._begun = self._last_line = time.monotonic()
-        self._live: Progress | None = None
-        console = Console(stderr=True)
-        if console.is_terminal:
-            self._live = Progress(
-                TextColumn("{task.fields[head]}"),
-                BarColumn(),
-                TextColumn("{task.fields[tail]}"),
-                console=console,
-            )
-            head, tail = self._texts()
-            self._task = self._live.add_task("", total=total_shards, head=head, tail=tail)
+        self._line = LiveLine(total_shards)
+        self._line.update(0, *self._texts())
 
     def advance(self, samples: int, size_bytes: int) -> None:
         """Count one more shard of this run."""
@@ -90,13 +123,13 @@ class ShardProgress:
 
     def _show(self) -> None:
         head, tail = self._texts()
-        if self._live is not None:
-            self._live.update(self._task, completed=self.done_shards, head=head, tail=tail)
+        if self._line.is_live:
+            self._line.update(self.done_shards, head, tail)
             return
         now = time.monotonic()
         if now - self._last_line >= _PLAIN_INTERVAL_S:
             self._last_line = now
-            print(f"{head}  {tail}", file=sys.stderr, flush=True)
+            self._line.print(f"{head}  {tail}")
 
     def _texts(self) -> tuple[str, str]:
         elapsed = max(time.monotonic() - self._begun, 1e-9)
@@ -108,10 +141,8 @@ class ShardProgress:
         return head, tail
 
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
+        self._line.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._line.__exit__(*error)

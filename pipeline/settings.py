@@ -87,6 +87,17 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     section[last] = value
 
 
+def flattened(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the fields of a section and of those within it by dotted names."""
+    fields: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, dict):
+            fields |= flattened(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = value
+    return fields
+
+
 class _Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice and reads 1e-3 as a number."""
 

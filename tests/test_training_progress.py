@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+import pipeline.progress
 import training.progress
 from training.log import log_row
 from training.meter import Meter
@@ -52,7 +53,7 @@ def test_other_ranks_show_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=140)
-    monkeypatch.setattr(training.progress, "Console", lambda stderr: console)
+    monkeypatch.setattr(pipeline.progress, "Console", lambda stderr: console)
     with TrainProgress(12, 10, shown=True) as shown:
         shown.show(2, 5, METER)
         shown.finished(log_row(2, 30, 0.1, METER, METER))

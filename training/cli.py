@@ -9,7 +9,7 @@ from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
 
-from pipeline.errors import DreamshardsError
+from pipeline.errors import extra_missing
 from pipeline.progress import human_seconds, plural
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from training.loop import train
     except ImportError as error:
-        raise DreamshardsError(
-            f"training needs {error.name or 'torch'}, which the base install leaves out; "
-            "install dreamshards[train]"
-        ) from error
+        raise extra_missing("training", error) from error
     report = train(config, out)
     return _print(report, config, out) if report.is_first else 0
 

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from pipeline.complaints import complaints
 from pipeline.errors import UsageError
 from pipeline.section import Section
-from pipeline.settings import load_settings
+from pipeline.settings import flattened, load_settings
 
 Constants = tuple[float, float, float]
 
@@ -205,19 +205,9 @@ def parse_config(content: dict[str, Any], where: str) -> TrainConfig:
 
 def identity(config: TrainConfig) -> dict[str, Any]:
     """Return the fields, by dotted name, that must stay for a run to go on."""
-    fields = _flat(config.model_dump(mode="json"))
+    fields = flattened(config.model_dump(mode="json"))
     return {
         name: value
         for name, value in fields.items()
         if name not in _FREE and name.partition(".")[0] not in _FREE
     }
-
-
-def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name, value in section.items():
-        if isinstance(value, dict):
-            fields |= _flat(value, f"{prefix}{name}.")
-        else:
-            fields[prefix + name] = value
-    return fields

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from typing_extensions import Self
 
-from pipeline.progress import human_seconds
+from pipeline.progress import LiveLine, human_seconds
 from training.log import Row
 from training.meter import Meter
 
@@ -25,16 +22,7 @@ class TrainProgress:
     def __init__(self, num_epochs: int, steps_per_epoch: int, shown: bool) -> None:
         self._num_epochs, self._steps_per_epoch = num_epochs, steps_per_epoch
         self._shown, self._last_line = shown, time.monotonic()
-        self._console = Console(stderr=True)
-        self._live: Progress | None = None
-        if shown and self._console.is_terminal:
-            self._live = Progress(
-                TextColumn("{task.fields[head]}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[tail]}"),
-                console=self._console,
-            )
-            self._task = self._live.add_task("", total=steps_per_epoch, head="", tail="")
+        self._line = LiveLine(steps_per_epoch, bar_width=20, shown=shown)
 
     def show(self, epoch: int, step: int, meter: Meter) -> None:
         """Show how far an epoch is: `step` of its steps are done."""
@@ -48,8 +36,8 @@ class TrainProgress:
             f"accuracy {100 * (1 - meter.error):.1f}%  {meter.rate:,.0f} samples/s  "
             f"waiting {100 * meter.wait_share:.1f}%  ETA {remaining}"
         )
-        if self._live is not None:
-            self._live.update(self._task, completed=step, head=head, tail=tail)
+        if self._line.is_live:
+            self._line.update(step, head, tail)
         elif time.monotonic() - self._last_line >= _PLAIN_INTERVAL_S:
             self._print(f"{head}  {tail}")
 
@@ -69,16 +57,11 @@ class TrainProgress:
 
     def _print(self, line: str) -> None:
         self._last_line = time.monotonic()
-        if self._live is not None:
-            self._live.console.print(line, highlight=False, soft_wrap=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        self._line.print(line)
 
     def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
+        self._line.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._line.__exit__(*error)
