@@ -28,6 +28,7 @@ from pipeline.render.base import render_bases
 from pipeline.render.pairs import mixed_rows, render_cutmix_into, render_mixup_into
 from pipeline.render.pixmix import render_pixmix_into
 from pipeline.render.slots import Slots
+from pipeline.sources.clips import ClipSource
 from pipeline.variant_families import CORRUPTIONS_FAMILY, PERTURBATIONS_FAMILY
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _mixing_crops(plan: PixMixPlan, inputs: Inputs) -> list[U8 | None]:
 
 def _firsts(inputs: Inputs, place: Place) -> Firsts:
     source = inputs.source
+    assert isinstance(place.base, BasePlan)
     return Firsts(place.sources, place.base, source.heights, source.widths)
 
 
@@ -118,6 +120,7 @@ def _seconds(plan: PairPlan, inputs: Inputs) -> U8:
         raise ValueError(f"plan: second_source_index out of range; allowed: 0 to {num - 1}")
     base = BasePlan(*(column[rows] for column in second_base(plan)))  # type: ignore[arg-type]
     side = resized_side(transform)
+    assert not isinstance(source, ClipSource)
     return render_bases(base, indices, source, transform.size, resize=side)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.plan.base import BasePlan
+from pipeline.plan.base import BasePlan, ClipBasePlan
 from pipeline.recipe import Recipe
 from pipeline.render.slots import Slots
 
@@ -37,11 +37,12 @@ class Place(NamedTuple):
     start: int
     stop: int
     sources: I64
-    base: BasePlan
+    base: BasePlan | ClipBasePlan
 
 
-def _picture_shape(plan: Any, recipe: Recipe) -> tuple[int, ...]:
-    return recipe.transform.size, recipe.transform.size, 3
+def _base_shape(plan: Any, recipe: Recipe) -> tuple[int, ...]:
+    size = recipe.transform.size
+    return (size, size, 3) if recipe.clip_frames is None else (recipe.clip_frames, size, size, 3)
 
 
 def _never(plan: Any, recipe: Recipe) -> bool:
@@ -53,7 +54,7 @@ class Family(NamedTuple):
 
     Attributes:
         draw: (inputs, place) → plan.
-        render: (plan, base pictures [n, S, S, 3], inputs, slots of n samples).
+        render: (plan, base pictures [n, S, S, 3] or clips [n, T, S, S, 3], inputs, slots of n samples).
         fields: the manifest's columns for it.
         columns: (plan, inputs) → one array for each field.
         from_columns: (manifest rows, recipe) → plan.
@@ -71,5 +72,5 @@ class Family(NamedTuple):
     from_columns: Callable[[pa.Table, Recipe], FamilyPlan]
     partner: Literal["mixing picture", "second picture"] | None
     partners: Callable[[Any, Inputs], list[U8 | None]]
-    shape: Callable[[Any, Recipe], tuple[int, ...]] = _picture_shape
+    shape: Callable[[Any, Recipe], tuple[int, ...]] = _base_shape
     whole: Callable[[Any, Recipe], bool] = _never

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.augmentation_sections import WITH_CLIPS
 from pipeline.errors import DreamshardsError
 from pipeline.identity import recipe_hash
 from pipeline.publish import publish
@@ -129,7 +128,7 @@ def _sample(recipe: Recipe) -> Json:
         "codec": recipe.shards.codec,
         "lossless": CODECS[recipe.shards.codec].lossless,
     }
-    if recipe.augmentation.family in WITH_CLIPS:
+    if recipe.augmentation.family == "perturbations":
         sample["shapes"] = [list(sample_shape(recipe, epoch)) for epoch in range(recipe.epochs)]
     return sample
 

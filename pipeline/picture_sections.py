@@ -112,6 +112,29 @@ class FvisPictures(GeneratedPictures):
     weights: str | None = None
 
 
+class ZoomPictures(GeneratedPictures):
+    """Endless zooms into Mandelbrot and Julia sets, `count` strips that serve frames of size×size pixels."""
+
+    kind: Literal["zoom"]
+    count: int = Field(200, ge=1, le=100_000)
+
+
+class ZoomVideoPictures(Section):
+    """Your own zoom videos: every one below `path`, at any depth, frames' shorter side resized to `size`."""
+
+    kind: Literal["zoom-videos"]
+    path: str
+    size: int | None = Field(None, ge=8, le=2048)
+    count: int | None = Field(None, ge=1)
+    on_unreadable: Literal["stop", "skip"] = "stop"
+
+
+ZoomConfig = ZoomPictures | ZoomVideoPictures
+
+ZOOM_KINDS = ("zoom", "zoom-videos")
+"""Mixing sets whose pictures follow each other in time."""
+
+
 class NamedBlend(GeneratedPictures):
     """A blend that ships with the package, see `pipeline.pictures.blend`."""
 
@@ -166,6 +189,8 @@ class BlendPictures(GeneratedPictures):
         content = {"kind": name, **fields}
         if content["kind"] == "blend":
             raise ValueError(f"{where}.kind: a blend cannot be part of one; name its parts here")
+        if content["kind"] in ZOOM_KINDS:
+            raise ValueError(f"{where}.kind: a zoom cannot be part of a blend of pictures")
         model = _MODELS.get(str(content["kind"]))
         for field in ("size", "seed"):
             if model is not None and field in model.model_fields and model is not NpyPictures:
@@ -190,6 +215,8 @@ PicturesConfig = Annotated[
     | FvisPictures
     | FolderPictures
     | NpyPictures
+    | ZoomPictures
+    | ZoomVideoPictures
     | NamedBlend
     | BlendPictures,
     Field(discriminator="kind"),

@@ -8,24 +8,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from typing_extensions import Self
 
 from pipeline import settings
 from pipeline.augmentation_sections import (
-    WITH_CLIPS,
+    OF_CLIPS,
+    OF_PICTURES,
     WITH_MIXING_SET,
     WITH_VARIANTS,
     AugmentationConfig,
+    VPixMixConfig,
 )
-from pipeline.complaints import complaints
+from pipeline.complaints import complaints, shown
 from pipeline.errors import UsageError, nearest
-from pipeline.picture_sections import PICTURE_KINDS, PICTURE_SIZE, OnePart, PicturesConfig
+from pipeline.picture_sections import (
+    PICTURE_KINDS,
+    PICTURE_SIZE,
+    ZOOM_KINDS,
+    OnePart,
+    PicturesConfig,
+)
 from pipeline.section import Section
 from pipeline.settings import is_yaml_file, load_settings, override
-from pipeline.source_sections import SourceConfig
+from pipeline.source_sections import DECODED_KINDS, SourceConfig
 
 # ── base transforms ──
+
+
+def _within_1(value: Any) -> Any:
+    numbers = isinstance(value, list) and all(type(part) in (int, float) for part in value)
+    if not numbers or not value or not all(0.05 <= part <= 1 for part in value):
+        raise ValueError(f"got {shown(value)}; allowed: a list of numbers from 0.05 to 1")
+    return [float(part) for part in value]
+
+
+Scales = Annotated[list[float], BeforeValidator(_within_1)]
 
 
 class PadCrop(Section):
@@ -55,20 +80,53 @@ class CenterCrop(Section):
     resize: int | None = Field(None, ge=8, le=2048)
 
 
-TransformConfig = Annotated[PadCrop | RandomResizedCrop | CenterCrop, Field(discriminator="kind")]
+class ScaledCrop(Section):
+    """A square of the shorter side times one of `scales`, anywhere, resized to size×size; then a flip.
+
+    The scales of multi-scale cropping, powers of 2^(−1/4), as in the published V-PixMix and UCF101 training;
+    [0.875] is a random crop of 112 px out of a shorter side of 128.
+    """
+
+    kind: Literal["scaled-crop"]
+    size: int = Field(112, ge=8, le=1024)
+    scales: Scales = Field(default_factory=lambda: [1.0, 0.841, 0.707, 0.595, 0.5])
+    flip: float = Field(0.5, ge=0, le=1)
+
+
+TransformConfig = Annotated[
+    PadCrop | RandomResizedCrop | CenterCrop | ScaledCrop, Field(discriminator="kind")
+]
 
 # ── shards ──
 
 
-LOSSY_CODECS = ("jpg", "webp")
+WITH_QUALITY = ("jpg", "webp", "mjpg")
+CLIP_CODECS = ("npy", "mjpg", "mp4")
+PICTURE_CODECS = ("npy", "jpg", "png", "webp")
 
 
 class ShardsConfig(Section):
-    """How samples are encoded and how many share a tar."""
+    """How samples are encoded and how many share a tar.
 
-    codec: Literal["auto", "npy", "jpg", "png", "webp"] = "auto"
+    Clips are stored raw (`npy`), as JPEGs end to end (`mjpg`), or as H.264 (`mp4`) at the rate factor `crf`.
+    `chroma` is the resolution at which the latter two keep colour.
+    """
+
+    codec: Literal["auto", "npy", "jpg", "png", "webp", "mjpg", "mp4"] = "auto"
     quality: int | None = Field(None, ge=1, le=100)
+    crf: int | None = Field(None, ge=0, le=51)
+    chroma: Literal["444", "420"] | None = None
     samples_per_shard: int | None = Field(None, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out fields of clip codecs where they are not given: other recipes keep their hash."""
+        content: dict[str, Any] = plain(self)
+        return {
+            name: value
+            for name, value in content.items()
+            if value is not None or name not in ("crf", "chroma")
+        }
 
 
 class Recipe(Section):
@@ -91,40 +149,84 @@ class Recipe(Section):
     mixing_set: PicturesConfig | None = None
     shards: ShardsConfig = ShardsConfig()
 
+    @property
+    def clip_frames(self) -> int | None:
+        """Frames of the source's clips, None where it holds pictures."""
+        frames: int | None = getattr(self.source, "frames", None)
+        return frames
+
+    @property
+    def makes_clips(self) -> bool:
+        """Whether samples are clips."""
+        return self.clip_frames is not None or self.augmentation.family == "perturbations"
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         codec = self._codec()
-        if self.shards.quality is not None and codec not in LOSSY_CODECS:
-            raise ValueError(
-                f"shards.quality does nothing for the lossless codec {codec!r}; remove it"
-            )
-        self._check_clips(codec)
+        self._check_codec(codec)
+        self._check_family()
         self._check_resize()
         self._check_reuse(self._check_epochs())
-        if self.augmentation.family not in WITH_MIXING_SET:
-            return self
-        if self.mixing_set is None:
-            raise ValueError(
-                f"mixing_set is missing: family {self.augmentation.family!r} needs one "
-                "(kind: 'library', or kind: 'folder' with its path)"
-            )
-        if self.mixing_set.size is not None and self.mixing_set.size < self.transform.size:
-            raise ValueError(
-                f"mixing_set.size = {self.mixing_set.size} is smaller than transform.size = "
-                f"{self.transform.size}; allowed: {self.transform.size} or more"
-            )
+        if self.augmentation.family in WITH_MIXING_SET:
+            self._check_mixing_set()
         return self
 
-    def _check_clips(self, codec: str) -> None:
-        family = self.augmentation.family
-        if family not in WITH_CLIPS:
-            return
-        if codec != "npy":
+    def _check_mixing_set(self) -> None:
+        augmentation, pictures = self.augmentation, self.mixing_set
+        if pictures is None:
             raise ValueError(
-                f"shards.codec = {codec!r}, but family {family!r} makes clips, which are stored raw; "
-                "allowed: 'npy'"
+                f"mixing_set is missing: family {augmentation.family!r} needs one "
+                "(kind: 'library', or kind: 'folder' with its path)"
             )
-        if self.reuse > 1:
+        if pictures.size is not None and pictures.size < self.transform.size:
+            raise ValueError(
+                f"mixing_set.size = {pictures.size} is smaller than transform.size = "
+                f"{self.transform.size}; allowed: {self.transform.size} or more"
+            )
+        zooms = augmentation.family == "vpixmix" and augmentation.picture == "zoom"
+        if zooms != (pictures.kind in ZOOM_KINDS):
+            kinds = (
+                " or ".join(ZOOM_KINDS) if zooms else "one of pictures, such as library or folder"
+            )
+            what = "picture = 'zoom'" if zooms else f"family {augmentation.family!r} without zooms"
+            raise ValueError(
+                f"mixing_set.kind = {pictures.kind!r} does not fit {what}; allowed: {kinds}"
+            )
+
+    def _check_family(self) -> None:
+        """Refuse a family of pictures for a source of clips, and the other way round."""
+        family, of_clips = self.augmentation.family, self.clip_frames is not None
+        allowed = OF_CLIPS if of_clips else OF_PICTURES
+        if family not in allowed:
+            what = "clips" if of_clips else "pictures"
+            raise ValueError(
+                f"augmentation.family = {family!r} does not work on source.kind = {self.source.kind!r}, a "
+                f"source of {what}; allowed: {', '.join(allowed)}"
+            )
+
+    def _check_codec(self, codec: str) -> None:
+        shards, family = self.shards, self.augmentation.family
+        if shards.quality is not None and codec not in WITH_QUALITY:
+            raise ValueError(
+                f"shards.quality does nothing for the codec {codec!r}; remove it, or choose "
+                f"{', '.join(WITH_QUALITY)}"
+            )
+        if shards.crf is not None and codec != "mp4":
+            raise ValueError(f"shards.crf does nothing for the codec {codec!r}; remove it")
+        if shards.chroma is not None and codec not in ("mjpg", "mp4"):
+            raise ValueError(f"shards.chroma does nothing for the codec {codec!r}; remove it")
+        if codec == "mp4" and shards.chroma == "420" and self.transform.size % 2:
+            raise ValueError(
+                f"transform.size = {self.transform.size} with shards.chroma = '420'; allowed: an even size"
+            )
+        allowed = CLIP_CODECS if self.makes_clips else PICTURE_CODECS
+        if codec not in allowed:
+            what = "clips" if self.makes_clips else "pictures"
+            raise ValueError(
+                f"shards.codec = {codec!r}, but family {family!r} on source.kind = {self.source.kind!r} "
+                f"makes {what}; allowed: auto, {', '.join(allowed)}"
+            )
+        if self.reuse > 1 and family == "perturbations":
             raise ValueError(
                 f"reuse = {self.reuse}, but the clips of family {family!r} differ in length between "
                 "epochs; remove it"
@@ -149,7 +251,7 @@ class Recipe(Section):
             raise ValueError(
                 f"reuse = {self.reuse} is more than epochs = {epochs}; allowed: 1 to {epochs}"
             )
-        if self.reuse > 1 and self.source.kind != "image-folder":
+        if self.reuse > 1 and self.source.kind not in DECODED_KINDS:
             raise ValueError(
                 f"reuse = {self.reuse} does nothing for source.kind = {self.source.kind!r}, which is "
                 "held in memory and never decoded; remove it"
@@ -169,7 +271,7 @@ class Recipe(Section):
     def _codec(self) -> str:
         if self.shards.codec != "auto":
             return self.shards.codec
-        if self.augmentation.family in WITH_CLIPS:
+        if self.makes_clips:
             return "npy"
         return "npy" if self.transform.size <= 64 else "jpg"
 
@@ -182,16 +284,30 @@ class Recipe(Section):
         the names of variants, the scale of their constants and the number of epochs.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
-        if quality is None and codec in LOSSY_CODECS:
+        if quality is None and codec in WITH_QUALITY:
             quality = 95
-        shards = self.shards.model_copy(update={"codec": codec, "quality": quality})
+        crf, chroma = self.shards.crf, self.shards.chroma
+        if codec in ("mjpg", "mp4"):
+            chroma = chroma or "444"
+        if codec == "mp4" and crf is None:
+            crf = 18
+        choices = {"codec": codec, "quality": quality, "crf": crf, "chroma": chroma}
+        shards = self.shards.model_copy(update=choices)
         pictures = self.mixing_set if self.augmentation.family in WITH_MIXING_SET else None
         if pictures is not None and pictures.size is None and pictures.kind != "npy":
             pictures = pictures.model_copy(update={"size": size + size // 7})
         transform = self.transform
         if isinstance(transform, CenterCrop) and transform.resize is None:
             transform = transform.model_copy(update={"resize": size + size // 7})
-        parts = {"shards": shards, "mixing_set": pictures, "transform": transform}
+        augmentation = self.augmentation
+        if isinstance(augmentation, VPixMixConfig):
+            augmentation = augmentation.resolved()
+        parts = {
+            "shards": shards,
+            "mixing_set": pictures,
+            "transform": transform,
+            "augmentation": augmentation,
+        }
         resolved = self.model_copy(update=parts)
         if self.augmentation.family not in WITH_VARIANTS:
             return resolved

@@ -16,9 +16,11 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.families import FAMILIES
 from pipeline.inputs import reopen_inputs
+from pipeline.plan.base import ClipBasePlan
 from pipeline.publish import publish
 from pipeline.sampling import (
     Inputs,
+    Plan,
     draw_plan,
     plan_columns,
     plan_fields,
@@ -29,6 +31,7 @@ from pipeline.sampling import (
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import find_shard, read_manifest, read_payload
+from pipeline.sources.clips import ClipSource
 
 _PICTURE_AXES = 3
 U8 = npt.NDArray[np.uint8]
@@ -38,10 +41,10 @@ class Rendered(NamedTuple):
     """Some manifest rows rendered again.
 
     Attributes:
-        clean: the source pictures, each uint8 [H, W, 3].
-        bases: uint8 [n, S, S, 3], after the base transform.
-        mixing: what each sample was mixed with, uint8 [S, S, 3], None where it met nothing: the crop of its
-            mixing picture, or a second source picture after its base transform.
+        clean: the source pictures, each uint8 [H, W, 3], or clips [T, H, W, 3].
+        bases: uint8 [n, S, S, 3], after the base transform, or [n, T, S, S, 3] of clips.
+        mixing: what each sample was mixed with, uint8 [S, S, 3] or of a clip [T, S, S, 3], None where it met
+            nothing: the crop of its mixing picture, or a second source sample after its base transform.
         samples: uint8 [n, S, S, 3], or [n, F, S, S, 3] of clips.
     """
 
@@ -59,17 +62,27 @@ def render_rows(inputs: Inputs, rows: pa.Table) -> Rendered:
     if family.partner is not None:
         mixing = family.partners(plan.augmentation, inputs)
     return Rendered(
-        [inputs.source.read(index) for index in plan.sources.tolist()],
+        _clean(inputs, plan),
         render_base(inputs, plan),
         mixing,
         render_plan(inputs, plan),
     )
 
 
+def _clean(inputs: Inputs, plan: Plan) -> list[U8]:
+    """Return the source picture or clip of each sample of a plan."""
+    source, indices = inputs.source, plan.sources.tolist()
+    if not isinstance(source, ClipSource):
+        return [source.read(index) for index in indices]
+    assert isinstance(plan.base, ClipBasePlan)
+    starts = plan.base.start_frame.tolist()
+    return [source.read_clip(*place) for place in zip(indices, starts, strict=True)]
+
+
 def draw_rows(inputs: Inputs, epoch: int, start: int, stop: int) -> pa.Table:
     """Draw the decisions of positions [start, stop) again, as the plan's columns of their manifest rows."""
     columns = plan_columns(inputs, draw_plan(inputs, epoch, start, stop))
-    fields = plan_fields(inputs.recipe.augmentation.family)
+    fields = plan_fields(inputs.recipe)
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 

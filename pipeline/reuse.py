@@ -12,12 +12,22 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from pipeline.plan.base import BasePlan
 from pipeline.plan.reuse import first_of_group, parts_of_epoch
 from pipeline.render.base import decoding_scales
-from pipeline.sampling import Inputs, Plan, draw_plan, render_plan, samples_per_shard
+from pipeline.sampling import (
+    Inputs,
+    Plan,
+    draw_plan,
+    plan_shape,
+    render_plan,
+    samples_per_shard,
+)
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.layout import ShardName, count_shards
+from pipeline.sources.clips import ClipSource
 from pipeline.worker import (
     ShardContext,
     ShardResult,
@@ -70,11 +80,12 @@ def _render_by_source(inputs: Inputs, plans: Sequence[Plan]) -> list[list[bytes]
     """Return the encoded samples of plans that hold the same sources, each source decoded once per scale."""
     recipe = inputs.recipe
     joined = Plan.joined(plans)
-    order = np.lexsort((decoding_scales(joined.base, recipe.transform.size), joined.sources))
+    order = _decoding_order(inputs, joined)
     by_source = joined.take(order)
     encode, quality = CODECS[recipe.shards.codec].encode, recipe.shards.quality
     found = [b""] * len(order)
-    together = max(1, chunk_rows(recipe) // len(plans)) * len(plans)  # whole sources
+    chunk = chunk_rows(recipe, plan_shape(inputs, joined))
+    together = max(1, chunk // len(plans)) * len(plans)  # whole sources
     for start in range(0, len(order), together):
         rows = order[start : start + together].tolist()
         samples = render_plan(inputs, by_source.rows(start, start + together))
@@ -82,6 +93,15 @@ def _render_by_source(inputs: Inputs, plans: Sequence[Plan]) -> list[list[bytes]
             found[row] = bytes(payload)
     num = len(order) // len(plans)
     return [found[start : start + num] for start in range(0, len(found), num)]
+
+
+def _decoding_order(inputs: Inputs, plan: Plan) -> npt.NDArray[np.int64]:
+    """Return the rows of a plan so that those which can share a decode follow each other."""
+    if isinstance(inputs.source, ClipSource):
+        return np.argsort(inputs.source.videos[plan.sources], kind="stable")
+    assert isinstance(plan.base, BasePlan)
+    scales = decoding_scales(plan.base, inputs.recipe.transform.size)
+    return np.lexsort((scales, plan.sources))
 
 
 def _in_chunks(payloads: list[bytes], inputs: Inputs) -> Iterator[list[bytes]]:

@@ -11,16 +11,18 @@ import pyarrow as pa
 
 from pipeline.families import FAMILIES, FamilyPlan, Place
 from pipeline.pictures.picture_set import PictureSet
-from pipeline.plan.base import BasePlan, draw_base, resized_side
+from pipeline.plan.base import BasePlan, ClipBasePlan, draw_base, draw_starts, resized_side
 from pipeline.plan.order import source_indices
 from pipeline.plan.reuse import reused_indices
 from pipeline.recipe import Recipe
 from pipeline.render.base import render_bases
+from pipeline.render.clips import render_clips
 from pipeline.render.slots import Slots
 from pipeline.shards.codecs import record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
+from pipeline.sources.clips import ClipSource
 from pipeline.sources.images import resize_shorter_side
-from pipeline.sources.source import Source
+from pipeline.sources.source import PictureSource
 from pipeline.variants import num_frames
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Inputs(NamedTuple):
     """
 
     recipe: Recipe
-    source: Source
+    source: PictureSource | ClipSource
     pictures: PictureSet | None
     frost: FrostPictures | None = None
 
@@ -54,7 +56,7 @@ class Plan(NamedTuple):
     """
 
     sources: I64
-    base: BasePlan
+    base: BasePlan | ClipBasePlan
     augmentation: FamilyPlan
 
     def columns(self) -> list[npt.NDArray[Any]]:
@@ -80,7 +82,8 @@ class Plan(NamedTuple):
         first = 1 + len(self.base)
         family: Any = type(self.augmentation)
         augmentation = family(*columns[first:]) if self.augmentation else ()
-        return Plan(columns[0], BasePlan(*columns[1:first]), augmentation)
+        base: Any = type(self.base)
+        return Plan(columns[0], base(*columns[1:first]), augmentation)
 
 
 def samples_per_shard(recipe: Recipe, epoch: int = 0) -> int:
@@ -113,15 +116,13 @@ def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
     """Draw every decision for positions [start, stop) of an epoch."""
     recipe, source = inputs.recipe, inputs.source
     sources = source_order(recipe, len(source.labels), epoch, start, stop)
-    base = draw_base(
-        recipe.transform,
-        source.heights[sources],
-        source.widths[sources],
-        seed=recipe.seed,
-        epoch=epoch,
-        start=start,
-        stop=stop,
-    )
+    where: Any = {"seed": recipe.seed, "epoch": epoch, "start": start, "stop": stop}
+    heights, widths = source.heights[sources], source.widths[sources]
+    box = draw_base(recipe.transform, heights, widths, **where)
+    base: BasePlan | ClipBasePlan = box
+    if isinstance(source, ClipSource):
+        num_starts = source.num_frames[sources] - source.spans[sources] + 1
+        base = ClipBasePlan(*box, draw_starts(source.starts[sources], num_starts, **where))
     family = FAMILIES[recipe.augmentation.family]
     place = Place(epoch, start, stop, sources, base)
     plan = Plan(sources, base, family.draw(inputs, place))
@@ -146,10 +147,22 @@ def render_plan(inputs: Inputs, plan: Plan) -> U8:
 
 
 def render_base(inputs: Inputs, plan: Plan) -> U8:
-    """Return the pictures after the base transform, before any augmentation, uint8 [n, S, S, 3]."""
-    transform = inputs.recipe.transform
+    """Return the samples after the base transform, before any augmentation, uint8 [n, S, S, 3].
+
+    Those of a source of clips are clips, uint8 [n, T, S, S, 3].
+    """
+    return render_bases_of(inputs, plan.base, plan.sources)
+
+
+def render_bases_of(inputs: Inputs, base: BasePlan | ClipBasePlan, indices: I64) -> U8:
+    """Return samples of the source by index after a base transform, as `render_base`."""
+    transform, source = inputs.recipe.transform, inputs.source
     side = resized_side(transform)
-    return render_bases(plan.base, plan.sources, inputs.source, transform.size, resize=side)
+    if isinstance(source, ClipSource):
+        assert isinstance(base, ClipBasePlan)
+        return render_clips(base, indices, source, transform.size, resize=side)
+    assert isinstance(base, BasePlan)
+    return render_bases(base, indices, source, transform.size, resize=side)
 
 
 def render_into(inputs: Inputs, plan: Plan, slots: Slots) -> None:
@@ -163,8 +176,9 @@ def render_into(inputs: Inputs, plan: Plan, slots: Slots) -> None:
 def _whole_pictures(inputs: Inputs, plan: Plan) -> list[U8]:
     """Return the source pictures with their shorter side as the base transform resizes it."""
     side = resized_side(inputs.recipe.transform)
-    assert side is not None
     source = inputs.source
+    assert side is not None
+    assert not isinstance(source, ClipSource)
     return [
         resize_shorter_side(source.read(index), side, source.ids[index].as_py())
         for index in plan.sources.tolist()
@@ -183,11 +197,13 @@ BASE_FIELDS = (
     pa.field("crop_w", pa.int32(), nullable=False),
     pa.field("flip", pa.bool_(), nullable=False),
 )
+CLIP_FIELDS = (pa.field("start_frame", pa.int32(), nullable=False),)
 
 
-def plan_fields(family: str) -> tuple[pa.Field, ...]:
-    """Return the manifest's plan columns for an augmentation family."""
-    return (*BASE_FIELDS, *FAMILIES[family].fields)
+def plan_fields(recipe: Recipe) -> tuple[pa.Field, ...]:
+    """Return the manifest's plan columns of a recipe."""
+    of_clips = () if recipe.clip_frames is None else CLIP_FIELDS
+    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields)
 
 
 def plan_columns(inputs: Inputs, plan: Plan) -> list[pa.Array]:
@@ -209,7 +225,8 @@ def plan_from_rows(recipe: Recipe, rows: pa.Table) -> Plan:
     def column(name: str) -> npt.NDArray[np.generic]:
         return np.ascontiguousarray(rows[name].to_numpy())
 
-    base = BasePlan(*(column(name) for name in BasePlan._fields))  # type: ignore[arg-type]
+    kind: Any = BasePlan if recipe.clip_frames is None else ClipBasePlan
+    base = kind(*(column(name) for name in kind._fields))
     family = FAMILIES[recipe.augmentation.family]
     sources = column("source_index").astype(np.int64)
     return Plan(sources, base, family.from_columns(rows, recipe))

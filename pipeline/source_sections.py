@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from typing_extensions import Self
 
 from pipeline.section import Section
 
@@ -13,11 +14,12 @@ class _Source(Section):
     """A clean dataset of which `count` pictures are taken, evenly spread over its order; all by default."""
 
     @model_serializer(mode="wrap")
-    def _without_count(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a count that is not given, so that such recipes keep the hash they always had."""
+    def _without_later_fields(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out fields younger than a kind where they are not given: such recipes keep their hash."""
         content: dict[str, Any] = plain(self)
-        if content.get("count") is None:
-            content.pop("count", None)
+        for name in ("count", "frames"):
+            if content.get(name) is None:
+                content.pop(name, None)
         return content
 
 
@@ -70,17 +72,101 @@ class CifarCSource(_Source):
     count: int | None = Field(None, ge=1)
 
 
-class SyntheticSource(Section):
-    """Synthetic anomalies, all of one class (Hendrycks, Mazeika & Dietterich, ICLR 2019)."""
+class SyntheticSource(_Source):
+    """Synthetic anomalies, all of one class (Hendrycks, Mazeika & Dietterich, ICLR 2019).
+
+    With `frames` each is a clip, of so many pictures drawn one after another.
+    """
 
     kind: Literal["synthetic"]
     law: Literal["gaussian", "rademacher", "blobs"]
     count: int = Field(2000, ge=1, le=10_000_000)
     size: int = Field(32, ge=8, le=1024)
     seed: int = Field(0, ge=0, lt=2**64)
+    frames: int | None = Field(None, ge=1, le=1024)
 
+
+# ── videos: every sample is a clip ──
+
+
+class _VideoSource(_Source):
+    """Videos of which clips are the samples; `count` is of videos.
+
+    A clip is `frames` frames of a video, every `stride`-th or, with `frame_rate`, so many a second. It starts
+    at random, drawn anew for every epoch; evenly spread, the j-th of `clips` in the middle of the j-th part
+    of the possible starts (`uniform`); or at every `hop`-th frame, one clip after another unless given
+    (`windows`).
+    """
+
+    frames: int = Field(16, ge=1, le=1024)
+    stride: int = Field(1, ge=1, le=1000)
+    frame_rate: float | None = Field(None, gt=0, le=1000)
+    starts: Literal["random", "uniform", "windows"] = "random"
+    clips: int = Field(1, ge=1, le=1000)
+    hop: int | None = Field(None, ge=1, le=100_000)
+    count: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.frame_rate is not None and self.stride != 1:
+            raise ValueError(
+                f"stride = {self.stride} and frame_rate = {self.frame_rate:g} both say which frames are "
+                "taken; allowed: one of them"
+            )
+        if self.starts == "windows" and self.clips != 1:
+            raise ValueError(
+                f"clips = {self.clips} does nothing with starts = 'windows', which takes as many as a video "
+                "has; remove it"
+            )
+        if self.starts != "windows" and self.hop is not None:
+            raise ValueError(
+                f"hop = {self.hop} does nothing with starts = {self.starts!r}; remove it"
+            )
+        return self
+
+
+class VideoFolderSource(_VideoSource):
+    """A folder with one sub-folder of videos per class."""
+
+    kind: Literal["video-folder"]
+    path: str
+    on_unreadable: Literal["stop", "skip"] = "stop"
+
+
+class Ucf101Source(_VideoSource):
+    """UCF101 (Soomro et al., 2012) with its official lists: both below `path`."""
+
+    kind: Literal["ucf101"]
+    path: str = "data"
+    split: Literal["train", "test"] = "train"
+    fold: int = Field(1, ge=1, le=3)
+    on_unreadable: Literal["stop", "skip"] = "stop"
+
+
+class DigitVideosSource(_VideoSource):
+    """Short videos of scikit-learn's handwritten digits in motion, the motion being the class; no download.
+
+    `unknown` are motions that are none of the classes: anomalies.
+    """
+
+    kind: Literal["digit-videos"]
+    split: Literal["train", "test", "unknown"] = "train"
+
+
+DECODED_KINDS = ("image-folder", "video-folder", "ucf101", "digit-videos")
+"""Sources whose samples are decoded whenever they are read; others are held in memory."""
+
+VideoConfig = VideoFolderSource | Ucf101Source | DigitVideosSource
 
 SourceConfig = Annotated[
-    DigitsSource | CifarSource | ImageFolderSource | SvhnSource | CifarCSource | SyntheticSource,
+    DigitsSource
+    | CifarSource
+    | ImageFolderSource
+    | SvhnSource
+    | CifarCSource
+    | SyntheticSource
+    | VideoFolderSource
+    | Ucf101Source
+    | DigitVideosSource,
     Field(discriminator="kind"),
 ]

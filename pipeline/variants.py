@@ -71,6 +71,8 @@ def variants_of(dataset: Mapping[str, Any]) -> list[Variant] | None:
 
 def num_frames(recipe: Recipe, epoch: int) -> int | None:
     """Return the frames of an epoch's samples, None where they are pictures."""
+    if recipe.clip_frames is not None:
+        return recipe.clip_frames
     found = variants(recipe)
     return found[epoch % len(found)].frames if found else None
 

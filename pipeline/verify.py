@@ -21,6 +21,7 @@ from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
 from pipeline.plan.rng import Purpose, uniform_rows
 from pipeline.progress import ShardProgress
+from pipeline.recipe import parse_recipe
 from pipeline.replay import draw_rows, encode_rows
 from pipeline.sampling import Inputs, plan_fields
 from pipeline.shards import tar
@@ -73,11 +74,11 @@ def verify(
     report = VerifyReport()
     report.faults += _check_recipe(root, dataset)
     report.faults += _check_listing(root, dataset)
-    codec, family = dataset["sample"]["codec"], dataset["recipe"]["augmentation"]["family"]
+    codec, recipe = dataset["sample"]["codec"], parse_recipe(dataset["recipe"], f"recipe of {root}")
     progress = ShardProgress(len(dataset["shards"]), dataset["samples"])
     with progress, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         for epoch in _epochs(dataset):
-            tables = _check_manifests(root, epoch, plan_fields(family), report)
+            tables = _check_manifests(root, epoch, plan_fields(recipe), report)
             shards = list(zip(epoch.names, epoch.entries, tables, strict=True))
             found = threads.map(lambda shard: _check_tar(root, codec, *shard), shards)
             for (name, entry, table), faults in zip(shards, found, strict=True):

@@ -121,7 +121,7 @@ def _manifest(
     num_samples = name.stop - name.start
     identity = context.recipe_hash, name.epoch, name.shard
     summary = ShardSummary(*identity, num_samples, *tar_content)
-    fields = (*PLACE_FIELDS, *plan_fields(context.inputs.recipe.augmentation.family))
+    fields = (*PLACE_FIELDS, *plan_fields(context.inputs.recipe))
     manifest = io.BytesIO()
     write_manifest(manifest, summary, fields, [*places, *plan_columns(context.inputs, plan)])
     return manifest.getvalue()

@@ -69,7 +69,7 @@ def inputs_of(*overrides: str) -> Inputs:
 
 
 def table_of(inputs: Inputs, plan: Plan) -> pa.Table:
-    fields = plan_fields(inputs.recipe.augmentation.family)
+    fields = plan_fields(inputs.recipe)
     return pa.Table.from_arrays(plan_columns(inputs, plan), schema=pa.schema(fields))
 
 

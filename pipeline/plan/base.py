@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.errors import DreamshardsError
 from pipeline.plan.rng import F64, Purpose, integers, uniform_rows
-from pipeline.recipe import CenterCrop, PadCrop, RandomResizedCrop, TransformConfig
+from pipeline.recipe import CenterCrop, PadCrop, RandomResizedCrop, ScaledCrop, TransformConfig
 
 I32 = npt.NDArray[np.int32]
 
@@ -36,6 +36,39 @@ class BasePlan(NamedTuple):
     flip: npt.NDArray[np.bool_]
 
 
+class ClipBasePlan(NamedTuple):
+    """A box, the same in every frame of a clip, in each source video's own coordinates; as a `BasePlan`.
+
+    Attributes:
+        start_frame: int32 [n], number of the clip's first frame in its video.
+    """
+
+    crop_y: I32
+    crop_x: I32
+    crop_h: I32
+    crop_w: I32
+    flip: npt.NDArray[np.bool_]
+    start_frame: I32
+
+
+def draw_starts(
+    starts: I32,
+    num_starts: I32,
+    *,
+    seed: int,
+    epoch: int,
+    start: int,
+    stop: int,
+    purpose: Purpose = Purpose.CLIP_START,
+) -> I32:
+    """Return the first frame of the clips at positions [start, stop), int32.
+
+    `starts` are those that are not drawn, negative ones are, from [0, `num_starts`).
+    """
+    u = uniform_rows(seed, purpose, epoch=epoch, start=start, stop=stop, width=1)[:, 0]
+    return np.where(starts < 0, integers(u, num_starts), starts)
+
+
 def draw_base(
     transform: TransformConfig,
     heights: I32,
@@ -56,6 +89,9 @@ def draw_base(
     """
     if isinstance(transform, CenterCrop):
         return _center_crop(transform, heights, widths)
+    if isinstance(transform, ScaledCrop):
+        u = uniform_rows(seed, purpose, epoch=epoch, start=start, stop=stop, width=4)
+        return _scaled_crop(transform, heights, widths, u)
     tries = 0 if isinstance(transform, PadCrop) else _NUM_TRIES
     u = uniform_rows(seed, purpose, epoch=epoch, start=start, stop=stop, width=3 + 2 * tries)
     flip = u[:, 0] < transform.flip
@@ -110,6 +146,16 @@ def _random_resized_crop(
 def resized_side(transform: TransformConfig) -> int | None:
     """Return the side that the shorter one of whole pictures is resized to before boxes are cut, or None."""
     return transform.resize if isinstance(transform, CenterCrop) else None
+
+
+def _scaled_crop(transform: ScaledCrop, heights: I32, widths: I32, u: F64) -> BasePlan:
+    """Draw square boxes of the shorter side times one of the scales, anywhere within."""
+    scales = np.array(transform.scales)[integers(u[:, 1], len(transform.scales))]
+    side = np.maximum(np.minimum(heights, widths) * scales, 1).astype(np.int32)
+    crop_y, crop_x = (
+        integers(u[:, 2 + axis], room - side + 1) for axis, room in enumerate((heights, widths))
+    )
+    return BasePlan(crop_y, crop_x, side, side, u[:, 0] < transform.flip)
 
 
 def _center_crop(transform: CenterCrop, heights: I32, widths: I32) -> BasePlan:

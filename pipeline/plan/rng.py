@@ -31,6 +31,11 @@ class Purpose(enum.IntEnum):
     PAIR = 5
     SECOND_BASE = 6
     NOISE = 7
+    CLIP_START = 8
+    SECOND_START = 9
+    VPIXMIX = 10
+    VPIXMIX_FRAME = 11
+    CUBOID = 12
 
 
 def words(

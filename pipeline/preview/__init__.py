@@ -32,6 +32,7 @@ from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import Json, read_dataset
 from pipeline.shards.layout import epoch_manifest
 from pipeline.shards.reader import find_shard, read_payload, rows_of_sources
+from pipeline.sources import ClipSource, PictureSource
 from pipeline.variants import variants_of
 
 U8 = npt.NDArray[np.uint8]
@@ -135,7 +136,7 @@ def gather(root: Path, dataset: Json, inputs: Inputs, sources: list[int]) -> Pre
         Strip(
             printable(source.ids[index].as_py()),
             printable(dataset["classes"][int(source.labels[index])]),
-            source.read(index),
+            _clean(source, index),
             [cells[i] for cells in columns],
         )
         for i, index in enumerate(sources)
@@ -150,6 +151,14 @@ def gather(root: Path, dataset: Json, inputs: Inputs, sources: list[int]) -> Pre
         meanings=describe_captions(dataset),
         strips=strips,
     )
+
+
+def _clean(source: PictureSource | ClipSource, index: int) -> U8:
+    """Return a source picture; of a source of clips the first frame of a clip."""
+    if isinstance(source, ClipSource):
+        frame: U8 = source.read_clip(index, max(0, int(source.starts[index])))[0]
+        return frame
+    return source.read(index)
 
 
 def choose_epochs(dataset: Json) -> list[int]:

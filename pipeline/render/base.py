@@ -10,7 +10,7 @@ from pipeline.render.jit import kernel, read_only
 from pipeline.render.memory import fetch_ahead
 from pipeline.render.resize import resize_box
 from pipeline.sources.images import FULL_SIZE, SCALES, resize_shorter_side
-from pipeline.sources.source import ArraySource, Source
+from pipeline.sources.source import ArraySource, PictureSource
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
@@ -56,7 +56,7 @@ def _crop_batch(pictures: U8, indices: I64, tops: I32, lefts: I32, flips: Bool, 
 
 
 def render_bases(
-    plan: BasePlan, indices: I64, source: Source, size: int, *, resize: int | None = None
+    plan: BasePlan, indices: I64, source: PictureSource, size: int, *, resize: int | None = None
 ) -> U8:
     """Return the n pictures after the base transform, uint8 [n, size, size, 3].
 
@@ -95,7 +95,7 @@ def render_bases(
     return out
 
 
-def _all_have_side(source: Source, indices: I64, side: int) -> bool:
+def _all_have_side(source: PictureSource, indices: I64, side: int) -> bool:
     """Tell whether `side` is the shorter one of all these pictures."""
     shorter = np.minimum(source.heights[indices], source.widths[indices])
     return bool((shorter == side).all())

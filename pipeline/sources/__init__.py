@@ -12,23 +12,27 @@ from pipeline.executor import Executor
 from pipeline.source_sections import SourceConfig
 from pipeline.sources.cifar import open_cifar
 from pipeline.sources.cifar_c import open_cifar_c, open_cifar_p
+from pipeline.sources.clips import ArrayClips, ClipSource
 from pipeline.sources.digits import open_digits
 from pipeline.sources.image_folder import open_image_folder
-from pipeline.sources.source import ArraySource, FileSource, Skipped, Source
+from pipeline.sources.source import ArraySource, FileSource, PictureSource, Skipped, Source
 from pipeline.sources.svhn import open_svhn
 from pipeline.sources.synthetic import open_synthetic
 
 __all__ = [
     "SOURCES",
+    "ArrayClips",
     "ArraySource",
+    "ClipSource",
     "FileSource",
+    "PictureSource",
     "Skipped",
     "Source",
     "open_cifar_p",
     "open_source",
 ]
 
-SOURCES: dict[str, Callable[[Any, Executor], Source]] = {
+SOURCES: dict[str, Callable[[Any, Executor], PictureSource | ClipSource]] = {
     "digits": open_digits,
     "cifar10": open_cifar,
     "cifar100": open_cifar,
@@ -40,7 +44,7 @@ SOURCES: dict[str, Callable[[Any, Executor], Source]] = {
 """A recipe's `source.kind` → what opens it."""
 
 
-def open_source(config: SourceConfig, executor: Executor) -> Source:
+def open_source(config: SourceConfig, executor: Executor) -> PictureSource | ClipSource:
     """List and check the clean dataset that a recipe's `source` section names.
 
     `executor` runs what takes long, the scan of an image folder.

@@ -36,15 +36,15 @@ class Source(Protocol):
 
     @property
     def ids(self) -> pa.StringArray:
-        """String [N], unique names that a person recognises (file name, row name)."""
+        """String [N], names that a person recognises (file, row); those of clips are their video's."""
 
     @property
     def heights(self) -> npt.NDArray[np.int32]:
-        """int32 [N], pixels, as `read` returns them."""
+        """int32 [N], pixels, as samples are read."""
 
     @property
     def widths(self) -> npt.NDArray[np.int32]:
-        """int32 [N], pixels, as `read` returns them."""
+        """int32 [N], pixels, as samples are read."""
 
     @property
     def fingerprint(self) -> str:
@@ -53,6 +53,10 @@ class Source(Protocol):
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What was left out under `on_unreadable: skip`, sorted by id."""
+
+
+class PictureSource(Source, Protocol):
+    """A clean dataset of pictures."""
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """Return sample `index` as uint8 [H, W, 3], RGB."""

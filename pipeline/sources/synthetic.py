@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.errors import UsageError
 from pipeline.executor import Executor
 from pipeline.source_sections import SyntheticSource
+from pipeline.sources.clips import ArrayClips
 from pipeline.sources.images import FULL_SIZE, Scaled
 from pipeline.sources.source import ArraySource, Skipped, digest_of
 
@@ -50,11 +52,19 @@ class GeneratedSource:
         return Scaled(self.read(index), FULL_SIZE)
 
 
-def open_synthetic(config: SyntheticSource, executor: Executor) -> ArraySource | GeneratedSource:
+def open_synthetic(
+    config: SyntheticSource, executor: Executor
+) -> ArraySource | GeneratedSource | ArrayClips:
     """Make `config.count` pictures, in memory up to `MAX_BYTES`; ids are law and index: blobs-000000.
 
-    Either form has the same fingerprint, for which every picture is made once.
+    Either form has the same fingerprint, for which every picture is made once. With `config.frames` they are
+    clips.
+
+    Raises:
+        UsageError: more clips than fit into `MAX_BYTES`.
     """
+    if config.frames is not None:
+        return _clips(config, config.frames)
     num, size = config.count, config.size
     each = 3 * size * size
     held = np.empty((num, size, size, 3), np.uint8) if num * each <= MAX_BYTES else None
@@ -72,6 +82,24 @@ def open_synthetic(config: SyntheticSource, executor: Executor) -> ArraySource |
     if held is None:
         return GeneratedSource(names, labels, ids, side, side, fingerprint, (), config)
     return ArraySource(names, labels, ids, side, side, fingerprint, (), held)
+
+
+def _clips(config: SyntheticSource, frames: int) -> ArrayClips:
+    """Make clips in memory: clip i has pictures i · frames to i · frames + frames − 1 of the law."""
+    num, size = config.count, config.size
+    most = MAX_BYTES // (3 * size * size * frames)
+    if num > most:
+        raise UsageError(
+            f"source.count = {num:,} clips of {frames}×{size}×{size} px do not fit in memory; "
+            f"allowed: at most {most:,}"
+        )
+    pixels = _make(config, 0, num * frames).reshape(num, frames, size, size, 3)
+    names, ids = (CLASS_NAME,), pa.array([f"{config.law}-{place:06d}" for place in range(num)])
+    labels, shape = np.zeros(num, np.int32), np.array(pixels.shape, "<i8")
+    fingerprint = digest_of("clips", names, ids, labels.astype("<i4"), shape, pixels)
+    return ArrayClips.of(
+        class_names=names, labels=labels, ids=ids, fingerprint=fingerprint, pixels=pixels
+    )
 
 
 def _make(config: SyntheticSource, first: int, stop: int) -> U8:
