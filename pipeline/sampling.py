@@ -211,7 +211,7 @@ CLIP_FIELDS = (pa.field("start_frame", pa.int32(), nullable=False),)
 def plan_fields(recipe: Recipe) -> tuple[pa.Field, ...]:
     """Return the manifest's plan columns of a recipe."""
     of_clips = () if recipe.clip_frames is None else CLIP_FIELDS
-    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields)
+    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields(recipe))
 
 
 def plan_columns(inputs: Inputs, plan: Plan) -> list[pa.Array]:
