@@ -18,6 +18,9 @@ NUM_FRAMES = 5
 """Frames shown of a clip, evenly spread from the first to the last."""
 
 
+_CLIP_AXES = 4
+
+
 class Wanted(NamedTuple):
     """Which sample a report wants to show; the fields are the columns of `evaluation.predictions`."""
 
@@ -29,7 +32,10 @@ class Wanted(NamedTuple):
 
 
 Pictures: TypeAlias = Callable[[Wanted], "U8 | None"]
-"""Returns a sample, uint8 [H, W, 3], of clips [F, H, W, 3], or None where it cannot be had."""
+"""Returns a sample, uint8 [H, W, 3], of sequences and clips [F, H, W, 3], or None where it cannot be had.
+
+Of a clip of a video the frame in the middle is shown.
+"""
 
 
 def sample_sheets(found: Predicted, pictures: Pictures, originals: Originals | None) -> Html:
@@ -158,9 +164,16 @@ def _shown(seen: Seen, found: Predicted, pictures: Pictures) -> Html:
     place = seen.variant if seen.severity is None else f"{seen.variant} at severity {seen.severity}"
     true = f"class {class_name(found, seen.label)}, " if seen.label is not None else ""
     return picture(
-        _checked(pixels, seen),
+        _checked(_still(pixels, found), seen),
         f"{seen.source_id}, {place}, {true}taken for {guess} with {_sure(seen)}",
     )
+
+
+def _still(pixels: U8, found: Predicted) -> U8:
+    """Return a picture, of a clip the frame in the middle, the earlier of two."""
+    clip = found.about.clips and pixels.ndim == _CLIP_AXES
+    still: U8 = pixels[(len(pixels) - 1) // 2] if clip else pixels
+    return still
 
 
 def _checked(pixels: U8, seen: Seen) -> U8:

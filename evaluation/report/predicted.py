@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evaluation.predictions import About, read_about, read_variants
+from evaluation.videos import units
 from pipeline.errors import DreamshardsError
 
 F64 = npt.NDArray[np.float64]
@@ -35,8 +36,8 @@ class Seen(NamedTuple):
 
     Attributes:
         label: its true class, None of an anomaly.
-        predictions: the class predicted, of clips one a frame.
-        confidence: None of clips.
+        predictions: the class predicted, of sequences one a frame.
+        confidence: None of sequences.
     """
 
     set: str
@@ -56,10 +57,10 @@ class Predicted:
 
     Attributes:
         about: what the file is of.
-        confidence: float64 [n], of all its pictures; empty for clips and anomalies.
+        confidence: float64 [n], of all its pictures or videos; empty for sequences and anomalies.
         correct: bool [n].
         worst: its most confident mistakes, each source picture once; of anomalies the most confident.
-        shown: the samples of one source picture, by variant and severity; of clips too.
+        shown: the samples of one source picture, by variant and severity; of sequences too.
     """
 
     about: About
@@ -73,7 +74,7 @@ class Originals:
     """The clean set, where the original of a sample is looked up."""
 
     def __init__(self, path: Path) -> None:
-        self._rows = pa.concat_tables(read_variants(path))
+        self._rows = pa.concat_tables(map(units, read_variants(path)))
         self._index: I64 = self._rows["source_index"].to_numpy()
 
     def find(self, source_index: int, source_id: str) -> Seen | None:
@@ -105,7 +106,7 @@ def read_predicted(path: Path, right_when_clean: frozenset[int]) -> Predicted:
     confidence, correct, worst = [], [], []
     shown: list[Seen] = []
     chosen: int | None = None
-    for order, rows in enumerate(read_variants(path)):
+    for order, rows in enumerate(map(units, read_variants(path))):
         index: I64 = rows["source_index"].to_numpy()
         if chosen is None:
             chosen = next((i for i in index.tolist() if i in right_when_clean), int(index[0]))
