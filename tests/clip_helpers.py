@@ -1,4 +1,4 @@
-"""Small videos in memory, and a network that knows them a little: what evaluations of clips are tested with."""
+"""Small videos in memory and a network that knows them a little, to test evaluations of clips with."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def small_clips() -> Iterator[None]:
         yield
 
 
-def save_clip_network(path: Path, *, steps: int = 24) -> Path:
+def save_clip_network(path: Path, *, steps: int = 20) -> Path:
     """Write the checkpoint of a `Tiny` after some steps on the training split."""
     config = small_config(Path("none"), None, "normalize=cifar")
     torch.manual_seed(0)
@@ -195,5 +195,3 @@ def save_clip_network(path: Path, *, steps: int = 24) -> Path:
     about = {"classes": list(MOTIONS), "shape": [FRAMES, SIDE, SIDE, 3]}
     save_checkpoint(path, config, about, learner, Progress(), {}, World(0, 1, CPU, None))
     return path
-
-

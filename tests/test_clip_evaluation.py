@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import evaluation.work
@@ -32,6 +36,7 @@ from evaluation.measures.adversary import Attack, normaliser, pgd
 from evaluation.predict import Network
 from evaluation.predictions import predictions_path, read_variants
 from evaluation.report.comparison import pareto_statements
+from evaluation.report.markup import animation
 from evaluation.requests import open_request, parse_request
 from evaluation.results import Reading, Results
 from evaluation.run import Report, evaluate
@@ -52,10 +57,11 @@ from tests.clip_helpers import (
 )
 from tests.conftest import tree
 from tests.evaluation_helpers import CPU, build_root, save_network, write_pictures
+from tests.report_helpers import Node, Page
 from training.checkpoint import load_trained
 
 NUM_VIDEOS = VIDEOS["test"]
-ATTACK = Attack(eps=8 / 255, steps=3, step=4 / 255)
+ATTACK = Attack(eps=48 / 255, steps=3, step=24 / 255)
 QUICK = Settings(batch_size=64, device="cpu", attack=None)
 SYNTHETIC = {"kind": "synthetic", "law": "blobs", "count": 7, "size": SIDE, "frames": FRAMES}
 
@@ -244,7 +250,7 @@ def test_every_measure_is_that_of_the_network_itself(
     errors = [r.values["error"] for part in results.sets[:3] for r in part.readings]
     assert len(set(errors)) > 2  # or it would show nothing
     clean = reading(results, "clips-test", "clips-test").values
-    assert 0 < clean["error"] < clean["clip_error"] < 0.7
+    assert 0 < clean["error"] != clean["clip_error"] < 0.7
     assert clean["rms"] != clean["clip_rms"]
     summary = results.summary()
     assert summary["clean_error"].value == 100 * clean["error"]
@@ -257,7 +263,7 @@ def test_every_measure_is_that_of_the_network_itself(
 
 def test_windows_in_turn_are_compared(sets: Sets, whole: tuple[Report, Path]) -> None:
     found = softmax_of(sets, sets.windows)
-    pairs = [pair for clips in found.values() for pair in zip(clips, clips[1:], strict=False)]
+    pairs = [pair for clips in found.values() for pair in pairwise(clips)]
     assert len(pairs) == (NUM_VIDEOS - SHORT) * 4
     values = reading(whole[0].results, "clips-windows", "clips-windows")
     assert values.num_samples == len(pairs)
@@ -313,8 +319,8 @@ def test_a_whole_clip_is_attacked_with_one_loss(sets: Sets, whole: tuple[Report,
     (part,) = (part for part in results.sets if part.kind == "pgd")
     assert part.settings == {
         "centre": "clean",
-        "eps": "8/255",
-        "steps": "3 of 4/255",
+        "eps": "48/255",
+        "steps": "3 of 24/255",
         "videos": "8 of 20",
         "clips": "24, 3 a video",
         "answer": "mean softmax of a video's clips",
@@ -543,11 +549,70 @@ def test_tables_say_how_videos_were_judged(whole: tuple[Report, Path]) -> None:
     assert "as published" not in whole[0].page.read_text()
 
 
-def test_the_page_shows_the_middle_frame(whole: tuple[Report, Path]) -> None:
-    page = whole[0].page.read_text()
-    assert page.count("data:image/png") > 20
-    assert "Worst failures on clips-test" in page
-    assert "20 samples in 1 bin" in page  # reliability is of videos
+def pictures_of(page: Node, beginning: str) -> list[np.ndarray]:
+    """Return the frames of each picture in a page whose description begins so, uint8 [T, H, W, 3]."""
+    found = []
+    for image in page.all("img"):
+        if image.attributes["alt"].startswith(beginning):
+            with Image.open(BytesIO(b64decode(image.attributes["src"].partition(",")[2]))) as file:
+                frames = []
+                for place in range(file.n_frames):
+                    file.seek(place)
+                    frames.append(np.asarray(file.convert("RGB")))
+                found.append(np.stack(frames))
+    return found
+
+
+def clip_of(root: Path, source_id: str, nth: int, epoch: int = 0) -> np.ndarray:
+    """Return a clip of a root by the name of its video and its place among those of the video."""
+    rows = pq.read_table(root / f"epoch-{epoch:04d}" / "manifest.parquet").to_pandas()
+    own = rows[rows.source_id == source_id].sort_values("start_frame")
+    image: torch.Tensor = ShardDataset(root, epoch)[int(own.iloc[nth].position)].image
+    return image.numpy()
+
+
+def test_the_page_shows_clips(sets: Sets, whole: tuple[Report, Path]) -> None:
+    page = Page(whole[0].page).root
+    text = page.text()
+    assert "Worst failures on clips-test" in text
+    assert "20 samples in 1 bin" in text  # reliability is of videos
+    (failures,) = page.all(id="failures-0")
+    rows = video_rows(next(read_variants(predictions_path(whole[1], "clips-test")))).to_pandas()
+    wrong = rows[rows.prediction != rows.label]
+    assert len(failures.all("article")) == min(len(wrong), 12) > 0
+    video = wrong.sort_values("confidence", ascending=False).source_id.iloc[0]
+    (played,) = pictures_of(failures, video)
+    assert (played == clip_of(sets.clean, video, 1)).all()  # the second of three, all of its frames
+
+    (samples,) = page.all(id="samples-2")
+    first = rows[rows.prediction == rows.label].source_id.iloc[0]
+    assert f"Source video {first}, class " in samples.text()
+    for level, epoch in ((1, 0), (4, 1)):
+        (still,) = pictures_of(samples, f"{first}, contrast at severity {level}")
+        assert (still[0] == clip_of(sets.c, first, 1, epoch)[(FRAMES - 1) // 2]).all()
+        assert len(still) == 1
+
+    (windows_shown,) = page.all(id="samples-3")
+    labels = [node.text() for node in windows_shown.all(class_="label")]
+    clips = pq.read_table(predictions_path(whole[1], "clips-windows")).to_pandas()
+    clips = clips.sort_values("start_frame").groupby("source_id").prediction
+    flips = clips.apply(lambda guesses: int((np.diff(guesses) != 0).sum()))
+    flips = flips[flips > 0].sort_values(ascending=False, kind="stable")
+    assert labels == flips.index[:3].tolist()
+    heads = [node.text() for node in windows_shown.all(class_="head")]
+    assert heads == len(labels) * [f"frame {start}" for start in (0, 2, 4, 6, 8)]
+    assert len(pictures_of(windows_shown, labels[0])) == 5
+
+
+def test_large_clips_play_reduced(tmp_path: Path) -> None:
+    def shown(clip: np.ndarray) -> np.ndarray:
+        (tmp_path / "page.html").write_text(animation(clip, "noise"))
+        (played,) = pictures_of(Page(tmp_path / "page.html").root, "noise")
+        return played
+
+    frames = np.random.default_rng(0).integers(0, 256, (3, 200, 320, 3), np.uint8)
+    assert shown(frames).shape == (3, 100, 160, 3)
+    assert (shown(frames[:, :20, :30]) == frames[:, :20, :30]).all()
 
 
 def test_comparisons_have_the_same_measures(
