@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.clip_families import VIDEOMIX_FAMILY, VPIXMIX_FAMILY
 from pipeline.family import U8, Family, FamilyPlan, Place
+from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan import pair_columns, pixmix_columns
 from pipeline.plan.base import BasePlan, resized_side
 from pipeline.plan.pairs import (
@@ -68,12 +69,12 @@ def _pixmix_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
 
 
 def _render_pixmix(plan: Any, bases: U8, inputs: Inputs, slots: Slots) -> None:
-    assert inputs.pictures is not None
+    assert isinstance(inputs.pictures, PictureSet)
     render_pixmix_into(plan, bases, inputs.pictures, slots)
 
 
 def _mixing_crops(plan: PixMixPlan, inputs: Inputs) -> list[U8 | None]:
-    assert inputs.pictures is not None
+    assert isinstance(inputs.pictures, PictureSet)
     size = inputs.recipe.transform.size
     crops: list[U8 | None] = [None] * len(plan.picture)
     for i in np.flatnonzero(plan.picture >= 0).tolist():
