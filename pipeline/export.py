@@ -88,6 +88,7 @@ def export(out: Path, config: PicturesConfig, form: Format, executor: Executor) 
     """
     check_folder(out, config, form)
     pictures = open_pictures(config, executor)
+    assert isinstance(pictures, PictureSet), "zooms are no pictures"
     if form == "npy":
         _check_one_size(pictures, out)
     identity = {**_identity(config, form), "digest": pictures.digest}

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.families import FAMILIES, FamilyPlan, Place
 from pipeline.pictures.picture_set import PictureSet
+from pipeline.pictures.zoom_set import ZoomSet
 from pipeline.plan.base import BasePlan, ClipBasePlan, draw_base, draw_starts, resized_side
 from pipeline.plan.order import source_indices
 from pipeline.plan.reuse import reused_indices
@@ -42,7 +43,7 @@ class Inputs(NamedTuple):
 
     recipe: Recipe
     source: PictureSource | ClipSource
-    pictures: PictureSet | None
+    pictures: PictureSet | ZoomSet | None
     frost: FrostPictures | None = None
 
 
@@ -210,7 +211,7 @@ CLIP_FIELDS = (pa.field("start_frame", pa.int32(), nullable=False),)
 def plan_fields(recipe: Recipe) -> tuple[pa.Field, ...]:
     """Return the manifest's plan columns of a recipe."""
     of_clips = () if recipe.clip_frames is None else CLIP_FIELDS
-    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields)
+    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields(recipe))
 
 
 def plan_columns(inputs: Inputs, plan: Plan) -> list[pa.Array]:
