@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.preview import chart, player
 from pipeline.preview.content import ClipPreview, Comparison, Film, Mode, Take
-from pipeline.preview.html import PARTNERS, columns, document, steps, strip
+from pipeline.preview.html import PAGE_EDGES, PARTNERS, document, steps, strip
 from pipeline.preview.videos import video_name
 
 U8 = npt.NDArray[np.uint8]
@@ -31,14 +31,15 @@ th:first-child { text-align: left; }
 thead th { color: var(--quiet); vertical-align: bottom; }
 td { font-variant-numeric: tabular-nums; }
 a { color: inherit; }
+sub { line-height: 0; }
 .player + section { border-top: 0; margin-top: 0; }
 """.strip()
 
 _SMALL, _LARGE = 200, 256
 """Sides of clips in pixels: what small ones are enlarged to, about, and what large ones get."""
 
-_MIN_TILE = 100
-"""Side in pixels that clips may shrink to; those enlarged keep a factor of about 1 at least."""
+_MODE_TILES = 4
+"""Clips of a mode, side by side."""
 
 _INDEPENDENT = math.sqrt(2)
 """Change ratio, about, of perturbations that have nothing to do with each other."""
@@ -68,10 +69,9 @@ def render_clip_page(preview: ClipPreview) -> str:
     num_frames = player.frames_shown(max(lengths, default=1), about.size)
     num_tiles = 2 + (about.partner is not None)
     num_cells = len(films[0].takes) if films else 1
-    style = [player.STYLE, _STYLE, columns(side, min(side, _MIN_TILE), num_tiles, num_cells)]
+    style = [player.STYLE, _STYLE, _columns(side, num_tiles, num_cells)]
     parts = [player.bar(num_frames, preview.frames_per_s)]
     if preview.comparison is not None:
-        style.append(_beside(side))
         parts.append(_comparison(preview.comparison))
         if num_frames > 1:
             style.append(chart.STYLE)
@@ -89,12 +89,23 @@ def render_clip_page(preview: ClipPreview) -> str:
     )
 
 
-def _beside(side: int) -> str:
-    """Return the style that puts the words of a mode beside its clips where there is room."""
-    wide = 4 * side + 3 * 6
-    return (
-        f"@media (min-width: {wide + 320}px) {{ .mode {{ grid-template-columns: {wide}px 1fr; }} }}"
-    )
+def _columns(side: int, num_tiles: int, num_cells: int) -> str:
+    """Return the style that puts sources beside their samples, and two of those, where there is room.
+
+    Args:
+        side: of a tile, in pixels; they shrink only where one row of them is wider than the window.
+        num_tiles: of a sample.
+        num_cells: samples of a source.
+    """
+    cell, mode = (max(num * side + 6 * (num - 1), 240) for num in (num_tiles, _MODE_TILES))
+    first = side + 32
+    one, two = first + cell, first + 2 * cell + 28
+    return f""":root {{ --tile: {side}px; }}
+main {{ max-width: {max(1500, two if num_cells > 1 else 0)}px; }}
+.small .tiles > div {{ flex-shrink: 1; }}
+@media (min-width: {one + PAGE_EDGES}px) {{ .strip {{ grid-template-columns: {side}px 1fr; }} }}
+@media (min-width: {two + PAGE_EDGES}px) {{ .cells {{ grid-template-columns: repeat(2, {cell}px); }} }}
+@media (min-width: {mode + 320 + PAGE_EDGES}px) {{ .mode {{ grid-template-columns: {mode}px 1fr; }} }}"""
 
 
 def _meanings(preview: ClipPreview, num_frames: int, longest: int) -> list[tuple[str, str]]:
@@ -182,7 +193,7 @@ def _measures(comparison: Comparison) -> str:
         series,
         x_label="frame t",
         y_label="change to the next frame / size",
-        level=(_INDEPENDENT, "√2: frames drawn on their own"),
+        level=(_INDEPENDENT, "√2: independent"),
         alt=f"Change of the perturbation from each frame to the next; mean of each mode: {said}",
     )
     rows = "\n".join(_row(mode) for mode in modes)
