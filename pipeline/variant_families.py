@@ -64,7 +64,7 @@ def _corruptions_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
 CORRUPTIONS_FAMILY = Family(
     draw=lambda inputs, place: _draw(inputs, place, _CORRUPTIONS, None),
     render=_render_corruptions,
-    fields=_CORRUPTION_FIELDS,
+    fields=lambda recipe: _CORRUPTION_FIELDS,
     columns=lambda plan, inputs: variant_columns(plan, _CORRUPTIONS),
     from_columns=_corruptions_from_columns,
     partner=None,
@@ -133,7 +133,7 @@ def _perturbations_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
 PERTURBATIONS_FAMILY = Family(
     draw=_draw_perturbations,
     render=_render_perturbations,
-    fields=_PERTURBATION_FIELDS,
+    fields=lambda recipe: _PERTURBATION_FIELDS,
     columns=lambda plan, inputs: variant_columns(plan, _PERTURBATIONS),
     from_columns=_perturbations_from_columns,
     partner=None,

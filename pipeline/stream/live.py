@@ -21,7 +21,7 @@ from pipeline.pictures import open_pictures
 from pipeline.plan.pairs import CutMixPlan, MixupPlan
 from pipeline.recipe import Recipe, load_recipe, parse_recipe, preset_names
 from pipeline.render.slots import Slots
-from pipeline.sampling import Inputs, Plan, draw_plan, render_into, render_plan
+from pipeline.sampling import Inputs, Plan, draw_plan, encode_samples, render_into, render_plan
 from pipeline.settings import is_yaml_file, override
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
@@ -165,13 +165,12 @@ def _labelled(batch: Batch, inputs: Inputs, plan: Plan) -> Batch:
 
 def _fill_images(inputs: Inputs, plan: Plan, out: U8) -> None:
     """Write the samples of a plan, uint8 [n, …]; those of a lossy codec as it leaves them."""
-    shards = inputs.recipe.shards
-    codec = CODECS[shards.codec]
-    if codec.lossless:
+    recipe = inputs.recipe
+    if CODECS[recipe.shards.codec].lossless:
         render_into(inputs, plan, Slots.of(out))
         return
-    decode = decoder_of(shards.codec)
-    for row, payload in enumerate(codec.encode(render_plan(inputs, plan), shards.quality)):
+    decode = decoder_of(recipe.shards.codec)
+    for row, payload in enumerate(encode_samples(recipe, render_plan(inputs, plan))):
         decode(payload, out[row])
 
 
