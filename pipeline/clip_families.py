@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from pipeline.augmentation_sections import VPixMixConfig
+from pipeline.augmentation_sections import VideoMixConfig, VPixMixConfig
 from pipeline.family import U8, Family, FamilyPlan, Place
 from pipeline.pictures.picture_set import PictureSet
+from pipeline.plan.base import BasePlan, ClipBasePlan, resized_side
+from pipeline.plan.pair_columns import VIDEOMIX_FIELDS, pair_columns, pairs_from_columns
+from pipeline.plan.pairs import Firsts
+from pipeline.plan.videomix import FirstClips, VideoMixPlan, draw_videomix, second_clip_base
 from pipeline.plan.vpixmix import VPixMixPlan, draw_vpixmix
 from pipeline.plan.vpixmix_columns import vpixmix_columns, vpixmix_fields, vpixmix_from_columns
 from pipeline.recipe import Recipe
+from pipeline.render.clips import render_clips
 from pipeline.render.slots import Slots
+from pipeline.render.videomix import mixed_clips, render_videomix_into
 from pipeline.render.vpixmix import Zooms, render_vpixmix_into, render_zooming_into, zoom_frames
+from pipeline.sources.clips import ClipSource
 
 if TYPE_CHECKING:
     from pipeline.sampling import Inputs
@@ -106,4 +113,65 @@ VPIXMIX_FAMILY = Family(
     ),
     partner="mixing picture",
     partners=_mixing_frames,
+)
+
+
+# ── videomix: a second clip of the source ──
+
+
+def _source(inputs: Inputs) -> ClipSource:
+    assert isinstance(inputs.source, ClipSource)
+    return inputs.source
+
+
+def _draw_videomix(inputs: Inputs, place: Place) -> FamilyPlan:
+    recipe, source = inputs.recipe, _source(inputs)
+    assert isinstance(recipe.augmentation, VideoMixConfig)
+    assert isinstance(place.base, ClipBasePlan)
+    base, num_starts = BasePlan(*place.base[:5]), source.num_frames - source.spans + 1
+    firsts = Firsts(place.sources, base, source.heights, source.widths)
+    return draw_videomix(
+        recipe.augmentation,
+        recipe.transform,
+        FirstClips(firsts, place.base.start_frame, source.starts, num_starts),
+        frames=source.frames,
+        seed=recipe.seed,
+        epoch=place.epoch,
+        start=place.start,
+        stop=place.stop,
+    )
+
+
+def _seconds(plan: VideoMixPlan, inputs: Inputs) -> U8:
+    """Return the second clips that show, after their base transform, uint8 [m, T, S, S, 3].
+
+    Raises:
+        ValueError: a row, perhaps of an altered manifest, names one that does not exist.
+    """
+    rows, source, transform = mixed_clips(plan), _source(inputs), inputs.recipe.transform
+    indices, num = plan.second_source_index[rows], len(source.labels)
+    if not ((indices >= 0) & (indices < num)).all():
+        raise ValueError(f"plan: second_source_index out of range; allowed: 0 to {num - 1}")
+    columns: list[Any] = [column[rows] for column in second_clip_base(plan)]
+    base, side = ClipBasePlan(*columns), resized_side(transform)
+    return render_clips(base, indices, source, transform.size, resize=side)
+
+
+def _second_clips(plan: VideoMixPlan, inputs: Inputs) -> list[U8 | None]:
+    clips: list[U8 | None] = [None] * len(plan.label_weight)
+    for row, second in zip(mixed_clips(plan).tolist(), _seconds(plan, inputs), strict=True):
+        clips[row] = second
+    return clips
+
+
+VIDEOMIX_FAMILY = Family(
+    draw=_draw_videomix,
+    render=lambda plan, bases, inputs, slots: render_videomix_into(
+        plan, bases, _seconds(plan, inputs), slots
+    ),
+    fields=lambda recipe: VIDEOMIX_FIELDS,
+    columns=lambda plan, inputs: pair_columns(plan, inputs.source.ids, inputs.source.labels),
+    from_columns=lambda table, recipe: pairs_from_columns(table, VideoMixPlan),
+    partner="second clip",
+    partners=_second_clips,
 )

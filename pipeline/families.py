@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.clip_families import VPIXMIX_FAMILY
+from pipeline.clip_families import VIDEOMIX_FAMILY, VPIXMIX_FAMILY
 from pipeline.family import U8, Family, FamilyPlan, Place
 from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan import pair_columns, pixmix_columns
@@ -174,6 +174,7 @@ FAMILIES: dict[str, Family] = {
         partners=_second_pictures,
     ),
     "vpixmix": VPIXMIX_FAMILY,
+    "videomix": VIDEOMIX_FAMILY,
     "corruptions": CORRUPTIONS_FAMILY,
     "perturbations": PERTURBATIONS_FAMILY,
     "cutmix": Family(

@@ -19,6 +19,7 @@ from pipeline.identity import inputs_identity, recipe_hash
 from pipeline.inputs import open_inputs, reopen_inputs
 from pipeline.pictures import open_pictures
 from pipeline.plan.pairs import CutMixPlan, MixupPlan
+from pipeline.plan.videomix import VideoMixPlan
 from pipeline.recipe import Recipe, load_recipe, parse_recipe, preset_names
 from pipeline.render.slots import Slots
 from pipeline.sampling import Inputs, Plan, draw_plan, encode_samples, render_into, render_plan
@@ -155,7 +156,7 @@ def _labelled(batch: Batch, inputs: Inputs, plan: Plan) -> Batch:
     """Return a batch with the labels of a plan, which readers of shards have from manifests."""
     source, family = inputs.source, plan.augmentation
     labels = source.labels[plan.sources]
-    if isinstance(family, MixupPlan | CutMixPlan):
+    if isinstance(family, MixupPlan | CutMixPlan | VideoMixPlan):
         second = source.labels[family.second_source_index]
         shares = class_shares(labels, second, family.label_weight, len(source.class_names))
         return batch._replace(labels=torch.from_numpy(shares))
