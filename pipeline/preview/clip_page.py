@@ -14,7 +14,6 @@ from pipeline.preview.html import PAGE_EDGES, PARTNERS, document, steps, strip
 from pipeline.preview.videos import video_name
 
 U8 = npt.NDArray[np.uint8]
-F64 = npt.NDArray[np.float64]
 
 _STYLE = """
 .modes, .measures { border-top: 1px solid var(--rule); margin-top: 2rem; padding-top: 1.5rem; }
@@ -188,7 +187,7 @@ def _measures(comparison: Comparison) -> str:
     modes = comparison.modes
     num_clips = len(modes[0].changes)
     series = [chart.Series(_name(mode), mode.changes) for mode in modes]
-    said = ", ".join(f"{_name(m)} {_median(m.changes.mean(axis=1))}" for m in modes)
+    said = ", ".join(f"{_name(m)} {_median([c.change_ratio for c in m.coherences])}" for m in modes)
     picture = chart.draw_chart(
         series,
         x_label="frame t",
@@ -221,10 +220,10 @@ result changes from frame to frame than the clean clip does.</small></p>
 
 def _row(mode: Mode) -> str:
     numbers = (
-        _median(mode.changes.mean(axis=1)),
-        _median(mode.lags),
-        _median(mode.flickers, 3),
-        _median(mode.inflations),
+        _median([one.change_ratio for one in mode.coherences]),
+        _median([one.lag1_correlation for one in mode.coherences]),
+        _median([one.flicker for one in mode.coherences], 3),
+        _median([one.tv_inflation for one in mode.coherences]),
     )
     cells = "".join(f"<td>{number}</td>" for number in numbers)
     return f'<tr><th scope="row">{_name(mode)}</th>{cells}</tr>'
@@ -236,6 +235,6 @@ def _name(mode: Mode) -> str:
     return mode.picture if mode.draws == usual else f"{mode.picture}, {_DRAWS[mode.draws]}"
 
 
-def _median(values: F64, decimals: int = 2) -> str:
-    kept = values[~np.isnan(values)]
-    return f"{np.median(kept):.{decimals}f}".replace("-", "−") if len(kept) else "–"
+def _median(values: list[float], decimals: int = 2) -> str:
+    kept = [value for value in values if math.isfinite(value)]
+    return f"{np.median(kept):.{decimals}f}".replace("-", "−") if kept else "–"

@@ -36,6 +36,10 @@ PARTNERS = {
         "second",
         "the other picture of the source that the sample was mixed with, cropped on its own, if it was.",
     ),
+    "second clip": (
+        "second",
+        "the other clip of the source that the sample was mixed with, cropped on its own, if it was.",
+    ),
 }
 """What samples are mixed with → the word below its tile, and what that means."""
 
