@@ -13,17 +13,18 @@ import numpy.typing as npt
 
 from pipeline.augmentation_sections import VPixMixConfig
 from pipeline.captions import describe_steps, printable
+from pipeline.coherence import coherence
 from pipeline.executor import Executor
 from pipeline.families import FAMILIES
 from pipeline.picture_sections import ZOOM_KINDS
 from pipeline.pictures import open_pictures
 from pipeline.preview.content import Comparison, Mode
-from pipeline.preview.measures import changes, flicker, lag_1_correlation, tv_inflation
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.replay import draw_rows
 from pipeline.sampling import Inputs, draw_plan, render_base, render_plan
 
 U8 = npt.NDArray[np.uint8]
+F64 = npt.NDArray[np.float64]
 
 _STANDARD = (("single", "clip"), ("zoom", "clip"), ("frame", "frame"))
 """Picture and draws of the modes that are always shown."""
@@ -125,7 +126,17 @@ def _render_mode(
         samples[0],
         lines,
         np.array([changes(*pair) for pair in pairs]),
-        np.array([lag_1_correlation(*pair) for pair in pairs]),
-        np.array([flicker(sample) for sample in samples]),
-        np.array([tv_inflation(*pair) for pair in pairs]),
+        [coherence(*pair) for pair in pairs] if len(samples[0]) > 1 else [],
     )
+
+
+def changes(clean: U8, augmented: U8) -> F64:
+    """Return mean |P_{t+1} − P_t| / mean |P| for each t, float64 [T − 1]; NaN where nothing was added.
+
+    P_t is what augmentation added to frame t, the first mean is over a frame, the second over the clip. The
+    mean over t is `Coherence.change_ratio`.
+    """
+    added = augmented.astype(np.int16) - clean.astype(np.int16)
+    steps: F64 = np.abs(np.diff(added, axis=0)).mean(axis=(1, 2, 3))
+    size = float(np.abs(added).mean())
+    return steps / size if size else np.full(len(steps), np.nan)
