@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="SET",
         help="[NAME=][KIND:]PLACE: a root or a recipe, known by its recipe; of others say the KIND: "
-        "clean, c, c-bar, p, ood or r, as in svhn=ood:photos/svhn",
+        "clean, c, c-bar, p, windows, ood or r, as in svhn=ood:photos/svhn",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write (default: beside the checkpoint)"
@@ -42,14 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=positive,
         metavar="N",
-        help="of each set only so many pictures, evenly spread: the same ones in all sets of a source",
+        help="of each set only so many pictures, or videos with all their clips, evenly spread: the same "
+        "ones in all sets of a source",
     )
     parser.add_argument(
         "--batch-size",
         type=positive,
         default=256,
         metavar="N",
-        help="pictures at once (default: 256)",
+        help="pictures at once, each frame of a clip being one (default: 256)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
@@ -75,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pgd-samples",
         type=positive,
         metavar="N",
-        help="attack so many samples, evenly spread (default: 1000)",
+        help="attack so many pictures, or videos with all their clips, evenly spread (default: 1000)",
     )
     parser.add_argument(
         "--pgd-eps",
@@ -191,7 +192,7 @@ def _print_tables(results: Results) -> None:
     from evaluation.tables import summary_table
 
     rows = [results]
-    if not results.published:
+    if results.measures_published and not results.published:
         alike = results.as_published()
         if alike.summary() != results.summary():
             told = tuple(  # the other notes are those of the row above

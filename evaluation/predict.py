@@ -24,14 +24,21 @@ from training.setup import make_normalize, normalize_constants
 
 
 class Answers(NamedTuple):
-    """Of n pictures the likeliest class, int64 [n], and its probability, float64 [n]."""
+    """Of n pictures, or clips of a network that takes those, what it answers.
+
+    Attributes:
+        prediction: int64 [n], the likeliest class.
+        confidence: float64 [n], its probability.
+        logits: floats [n, C], −∞ of classes that are out of the question.
+    """
 
     prediction: I64
     confidence: F64
+    logits: Floats
 
 
-class ClipAnswers(NamedTuple):
-    """Of n clips the likeliest class of each frame, int64 [n, F], and the top-5 distance, float64 [n]."""
+class SequenceAnswers(NamedTuple):
+    """Of n sequences the likeliest class of each frame, int64 [n, F], and the top-5 distance, float64 [n]."""
 
     predictions: I64
     t5d: F64 | None
@@ -55,7 +62,7 @@ class Network:
         self._constants = normalize_constants(trained.config)
 
     def classify(self, images: torch.Tensor, kept: I64 | None = None) -> Answers:
-        """Return the answers for pictures, uint8 [n, *shape]; over the classes `kept` alone where given.
+        """Return the answers for samples, uint8 [n, *shape]; over the classes `kept` alone where given.
 
         Predictions are by the logits of the network in either case.
 
@@ -64,12 +71,14 @@ class Network:
         """
         logits = self._logits(images)
         if kept is None:
-            return Answers(_likeliest(logits), confidence(logits))
+            return Answers(_likeliest(logits), confidence(logits), logits)
         some = keep_classes(logits, kept)
-        return Answers(kept[_likeliest(some)], confidence(some))
+        masked = np.full_like(logits, -np.inf)
+        masked[:, kept] = some
+        return Answers(kept[_likeliest(some)], confidence(some), masked)
 
-    def follow(self, clips: torch.Tensor, sequence: str, difficulty: int = 1) -> ClipAnswers:
-        """Return the answers for clips, uint8 [n, F, H, W, 3], frame by frame; `sequence` is their kind.
+    def follow(self, clips: torch.Tensor, sequence: str, difficulty: int = 1) -> SequenceAnswers:
+        """Return the answers for sequences, uint8 [n, F, H, W, 3], frame by frame; `sequence` is their kind.
 
         Raises:
             DreamshardsError: as `classify`.
@@ -79,15 +88,17 @@ class Network:
         frames = logits.reshape(num_clips, num_frames, -1)
         predictions = _likeliest(logits).reshape(num_clips, num_frames)
         if self.num_classes < TOP:
-            return ClipAnswers(predictions, None)
+            return SequenceAnswers(predictions, None)
         best, noise = top5(frames), is_noise(sequence)
         distances = [t5d(each[None], noise=noise, difficulty=difficulty) for each in best]
-        return ClipAnswers(predictions, np.array(distances, np.float64))
+        return SequenceAnswers(predictions, np.array(distances, np.float64))
 
     def attack(
         self, images: torch.Tensor, labels: I64, attack: Attack, generator: torch.Generator
     ) -> Answers:
-        """Return the answers for pictures, uint8 [n, *shape], after projected gradient descent.
+        """Return the answers for samples, uint8 [n, *shape], after projected gradient descent.
+
+        A clip is attacked whole: one loss, and every pixel of every frame moves.
 
         Raises:
             DreamshardsError: a logit or a gradient is no number.
@@ -100,7 +111,7 @@ class Network:
         )
         with torch.inference_mode():
             logits = _checked(self._net(normalise(adversarial)), 1)
-        return Answers(_likeliest(logits), confidence(logits))
+        return Answers(_likeliest(logits), confidence(logits), logits)
 
     @torch.inference_mode()
     def _logits(self, images: torch.Tensor, per_sample: int = 1) -> npt.NDArray[np.float32]:
@@ -121,7 +132,7 @@ def _checked(logits: torch.Tensor, per_sample: int) -> npt.NDArray[np.float32]:
     if not finite.all():
         row = int(finite.argmin()) // per_sample
         raise LogitError(
-            f"logits of {int((~finite).sum())} of {len(finite)} pictures are NaN or infinite; allowed: "
+            f"logits of {int((~finite).sum())} of {len(finite)} inputs are NaN or infinite; allowed: "
             "finite. Look whether the network's weights are",
             row,
         )

@@ -12,10 +12,17 @@ A file holds one test set, a row group for each of its variants, rows by `source
     prediction    int32    the likeliest class, by the checkpoint's logits
     confidence    float64  the probability of that class
 
-In files of kind `p`, whose samples are clips, the last two are others:
+In files of kind `p`, whose samples are sequences of pictures, the last two are others:
 
     predictions   list<int32>  the likeliest class of each frame
     t5d           float64      the top-5 distance, the mean over pairs of frames; null below five classes
+
+In files of a network of clips a row is a clip, and `source_id` its video. It has three columns more, of which
+a video's answer is made, the likeliest class of the mean of its clips' probabilities (`evaluation.videos`):
+
+    start_frame    int32          where in the video the clip starts
+    probabilities  list<float32>  of each class
+    loss           float64        cross-entropy, in nats; null for anomalies
 
 The schema's metadata under `dreamshards` is an `About` as JSON. `read_about` and `read_variants` read a file.
 """
@@ -59,6 +66,14 @@ PICTURE_SCHEMA = pa.schema(
 )
 CLIP_SCHEMA = pa.schema(
     [
+        *PICTURE_SCHEMA,
+        pa.field("start_frame", pa.int32(), nullable=False),
+        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
+        pa.field("loss", pa.float64()),
+    ]
+)
+SEQUENCE_SCHEMA = pa.schema(
+    [
         *_COMMON,
         pa.field("predictions", pa.list_(pa.int32()), nullable=False),
         pa.field("t5d", pa.float64()),
@@ -81,6 +96,7 @@ class About:
         settings: how it was measured, for people.
         difficulty: of sequences, else 1.
         num_present: samples of a variant that the set has, evaluated or not.
+        clips: whether samples are clips of videos, of a network that takes such.
     """
 
     set: str
@@ -92,6 +108,14 @@ class About:
     settings: dict[str, str] = field(default_factory=dict)
     difficulty: int = 1
     num_present: int = 0
+    clips: bool = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the file."""
+        if self.kind == "p":
+            return SEQUENCE_SCHEMA
+        return CLIP_SCHEMA if self.clips else PICTURE_SCHEMA
 
 
 class Samples(NamedTuple):
@@ -103,6 +127,7 @@ class Samples(NamedTuple):
         source_index: int64 [n].
         source_id: n names.
         labels: int64 [n] by the checkpoint's logits, or None for anomalies.
+        starts: of clips of videos int64 [n], where each starts; else None.
     """
 
     variant: str
@@ -111,6 +136,7 @@ class Samples(NamedTuple):
     source_index: npt.NDArray[np.int64]
     source_id: Sequence[str]
     labels: npt.NDArray[np.int64] | None
+    starts: npt.NDArray[np.int64] | None = None
 
 
 def predictions_path(out: Path, name: str) -> Path:
@@ -132,16 +158,38 @@ def picture_table(
 def clip_table(
     name: str,
     samples: Samples,
+    prediction: npt.NDArray[np.int64],
+    confidence: npt.NDArray[np.float64],
+    probabilities: npt.NDArray[np.float64],
+    loss: npt.NDArray[np.float64] | None,
+) -> pa.Table:
+    """Return rows of clips of videos: as `picture_table`, with the probabilities [n, C] and losses [n]."""
+    num, num_classes = probabilities.shape
+    bounds = pa.array(np.arange(num + 1) * num_classes, pa.int32())
+    flat = pa.array(probabilities.ravel().astype(np.float32), pa.float32())
+    columns = [
+        pa.array(prediction, pa.int32()),
+        pa.array(confidence, pa.float64()),
+        pa.array(samples.starts, pa.int32()),
+        pa.ListArray.from_arrays(bounds, flat),
+        pa.nulls(num, pa.float64()) if loss is None else pa.array(loss, pa.float64()),
+    ]
+    return _table(CLIP_SCHEMA, name, samples, columns)
+
+
+def sequence_table(
+    name: str,
+    samples: Samples,
     predictions: npt.NDArray[np.int64],
     t5d: npt.NDArray[np.float64] | None,
 ) -> pa.Table:
-    """Return rows of clips: the classes predicted [n, F], and the top-5 distances [n] where there are any."""
+    """Return rows of sequences: the classes predicted [n, F], and the top-5 distances [n] if any."""
     frames = pa.array(predictions.ravel(), pa.int32())
-    num_clips, num_frames = predictions.shape
-    bounds = pa.array(np.arange(num_clips + 1) * num_frames, pa.int32())
-    distances = pa.nulls(num_clips, pa.float64()) if t5d is None else pa.array(t5d, pa.float64())
+    num, num_frames = predictions.shape
+    bounds = pa.array(np.arange(num + 1) * num_frames, pa.int32())
+    distances = pa.nulls(num, pa.float64()) if t5d is None else pa.array(t5d, pa.float64())
     columns = [pa.ListArray.from_arrays(bounds, frames), distances]
-    return _table(CLIP_SCHEMA, name, samples, columns)
+    return _table(SEQUENCE_SCHEMA, name, samples, columns)
 
 
 def write_predictions(
@@ -152,9 +200,8 @@ def write_predictions(
     Raises:
         DreamshardsError: it cannot be written.
     """
-    schema = CLIP_SCHEMA if about.kind == "p" else PICTURE_SCHEMA
     text = json.dumps({"format": FORMAT, **asdict(about)}, sort_keys=True)
-    schema = schema.with_metadata({_METADATA_KEY: text.encode()})
+    schema = about.schema.with_metadata({_METADATA_KEY: text.encode()})
     with publish(path) as file, pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for table in tables:
             order = np.argsort(table["source_index"].to_numpy(), kind="stable")

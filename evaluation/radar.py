@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from evaluation.columns import COLUMNS
 from pipeline.errors import DreamshardsError, nearest
@@ -16,6 +16,15 @@ AXES: Mapping[str, str] = {
     "Anomaly detection": "ood_auroc",
 }
 """The column that stands for each of the five; the ones by which the PixMix paper compares its ablations."""
+
+CLIP_AXES: Mapping[str, str] = {**AXES, "Consistency": "windows_flips"}
+"""The same for networks of clips, whose consistency over time is between windows of a video."""
+
+
+def axes_of(rows: Iterable[Iterable[str]]) -> Mapping[str, str]:
+    """Return the columns of the five for methods with these columns: `CLIP_AXES` where any has windows."""
+    clips = any(CLIP_AXES["Consistency"] in columns for columns in rows)
+    return CLIP_AXES if clips else AXES
 
 
 def radar(

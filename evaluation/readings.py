@@ -22,6 +22,7 @@ from evaluation.measures import (
 from evaluation.measures.calibration import BIN_SIZE
 from evaluation.predictions import About, read_about, read_variants
 from evaluation.results import Reading, SetResult
+from evaluation.videos import units, window_changes
 from pipeline.errors import DreamshardsError
 
 ANOMALIES = "anomalies"
@@ -65,16 +66,39 @@ def _about(path: Path) -> About:
 
 def _reading(rows: pa.Table, about: About) -> Reading:
     variant, severity = rows["variant"][0].as_py(), rows["severity"][0].as_py()
+    if about.kind == "windows":
+        changes = window_changes(rows)
+        values = {
+            "flip_probability": changes.flip_probability,
+            "js_divergence": changes.divergence,
+        }
+        return Reading(variant, changes.num_pairs, values, severity)
+    judged = units(rows)
     if about.kind == "p":
-        values = _clip_values(rows, variant, about.difficulty)
+        values = _sequence_values(rows, variant, about.difficulty)
     elif about.kind == "pgd":
-        values = {"error": error(rows["prediction"].to_numpy(), rows["label"].to_numpy())}
+        values = {"error": _error(judged)}
     else:
-        values = _picture_values(rows)
-    return Reading(variant, len(rows), values, severity)
+        values = _classified_values(judged, published=not about.clips)
+    if about.clips:
+        values |= _clip_values(rows, calibrated=about.kind != "pgd")
+    return Reading(variant, len(judged), values, severity)
 
 
-def _picture_values(rows: pa.Table) -> dict[str, float]:
+def _error(rows: pa.Table) -> float:
+    return error(rows["prediction"].to_numpy(), rows["label"].to_numpy())
+
+
+def _clip_values(rows: pa.Table, *, calibrated: bool) -> dict[str, float]:
+    """Return what is measured of clips by themselves, beside what is measured of their videos."""
+    values = {"clip_error": _error(rows), "loss": float(np.mean(rows["loss"].to_numpy()))}
+    if calibrated:
+        right = rows["prediction"].to_numpy() == rows["label"].to_numpy()
+        values["clip_rms"] = rms_calibration_error(rows["confidence"].to_numpy(), right)
+    return values
+
+
+def _classified_values(rows: pa.Table, *, published: bool) -> dict[str, float]:
     predictions, labels = rows["prediction"].to_numpy(), rows["label"].to_numpy()
     sure, right = rows["confidence"].to_numpy(), predictions == labels
     values = {
@@ -84,12 +108,12 @@ def _picture_values(rows: pa.Table) -> dict[str, float]:
         "aurra": aurra(sure, right),
         "soft_f1": soft_f1(sure, right),
     }
-    if len(rows) >= 2 * BIN_SIZE:  # with one bin the published code has none left
+    if published and len(rows) >= 2 * BIN_SIZE:  # with one bin the published code has none left
         values["rms_published"] = rms_calibration_error(sure, right, published=True)
     return values
 
 
-def _clip_values(rows: pa.Table, variant: str, difficulty: int) -> dict[str, float]:
+def _sequence_values(rows: pa.Table, variant: str, difficulty: int) -> dict[str, float]:
     frames = rows["predictions"].combine_chunks()
     predictions: npt.NDArray[np.int32] = frames.flatten().to_numpy().reshape(len(rows), -1)
     noise = is_noise(variant)
@@ -101,7 +125,8 @@ def _clip_values(rows: pa.Table, variant: str, difficulty: int) -> dict[str, flo
 
 
 def _anomaly_reading(rows: pa.Table, clean: Path) -> Reading:
-    normal = np.concatenate([each["confidence"].to_numpy() for each in read_variants(clean)])
-    found = detection(-normal, -rows["confidence"].to_numpy())
+    normal = np.concatenate([units(each)["confidence"].to_numpy() for each in read_variants(clean)])
+    foreign = units(rows)
+    found = detection(-normal, -foreign["confidence"].to_numpy())
     values = {"auroc": found.auroc, "aupr": found.aupr, "fpr95": found.fpr95}
-    return Reading(rows["variant"][0].as_py(), len(rows), values)
+    return Reading(foreign["variant"][0].as_py(), len(foreign), values)

@@ -15,9 +15,10 @@ from evaluation.benchmarks import (
 from evaluation.results import Kind
 from pipeline.errors import UsageError
 from pipeline.recipe import CenterCrop, PadCrop, Recipe
-from pipeline.source_sections import CifarCSource
+from pipeline.source_sections import CifarCSource, VideoConfig
 from pipeline.variants import variants
 
+_MIXED = ("pixmix", "mixup", "cutmix", "vpixmix", "videomix")
 _OTHER_NAMES = {"dtd": "textures"}
 
 
@@ -34,7 +35,8 @@ def recognise(recipe: Recipe, name: str, labelled: Kind | None) -> Recognised:
     """Tell what a recipe makes a test set of; `labelled` is what the command line says that it is.
 
     Corruptions, sequences and synthetic anomalies are known by the recipe. A clean test set is one that draws
-    nothing at random; other sets without augmentation have to be labelled, and those of a training split.
+    nothing at random; of clips that overlap it is one of windows, for consistency over time. Other sets
+    without augmentation have to be labelled, and those of a training split.
 
     Raises:
         UsageError: it is not a test set, or not the one that it is labelled as.
@@ -46,18 +48,25 @@ def recognise(recipe: Recipe, name: str, labelled: Kind | None) -> Recognised:
         own = None if trains else found[0].kind  # type: ignore[assignment]
     elif official is not None:
         own = official.kind
-    elif recipe.source.kind in ("synthetic", "svhn"):
+    elif _is_foreign(recipe):
         own = "ood"
     elif labelled is None and _is_plain(recipe):
-        own = "clean"
+        own = "windows" if _overlaps(recipe) else "clean"
     kind = own if labelled is None else labelled
     varied = bool(found) or official is not None
     conflict = labelled is not None and (varied or labelled in ("c", "c-bar", "p"))
-    if kind is None or recipe.augmentation.family in ("pixmix", "mixup", "cutmix"):
+    if kind is None or recipe.augmentation.family in _MIXED:
         raise UsageError(
             f"recipe {recipe.name}: no test set: family {recipe.augmentation.family!r}, source "
             f"{recipe.source.model_dump(mode='json')}; allowed: a test split without augmentation, "
-            "corruptions, perturbations or anomalies. Of another set say what it is: clean:…, r:… or ood:…"
+            "corruptions, perturbations or anomalies"
+            + (", clips with source.starts = 'uniform' or 'windows'" if recipe.clip_frames else "")
+            + ". Of another set say what it is: clean:…, r:… or ood:…"
+        )
+    if kind == "windows" and getattr(recipe.source, "starts", None) != "windows":
+        raise UsageError(
+            f"recipe {recipe.name}: labelled windows:, but its samples are no windows of videos in turn; "
+            "allowed: a source of videos with starts = 'windows' and a hop below the frames that a clip spans"
         )
     if conflict and own != labelled:
         raise UsageError(
@@ -102,8 +111,23 @@ def anomaly_name(name: str, recipe: Recipe | None = None) -> str:
     return next((set_name for word, set_name in known.items() if word in name.lower()), name)
 
 
+def _is_foreign(recipe: Recipe) -> bool:
+    """Tell whether a recipe's source is one of anomalies."""
+    return recipe.source.kind in ("synthetic", "svhn") or _split(recipe) == "unknown"
+
+
+def _overlaps(recipe: Recipe) -> bool:
+    """Tell whether the clips of a video begin before the one before has ended."""
+    source = recipe.source
+    if not isinstance(source, VideoConfig) or source.hop is None:
+        return False
+    return source.hop <= (source.frames - 1) * source.stride
+
+
 def _is_plain(recipe: Recipe) -> bool:
-    """Tell whether a recipe leaves pictures as they are, and is not of a training split."""
+    """Tell whether a recipe leaves samples as they are, draws none, and is not of a training split."""
+    if getattr(recipe.source, "starts", None) == "random":
+        return False
     transform = recipe.transform
     still = isinstance(transform, CenterCrop) or (
         isinstance(transform, PadCrop) and transform.padding == 0 and transform.flip == 0
@@ -112,4 +136,8 @@ def _is_plain(recipe: Recipe) -> bool:
 
 
 def _is_of_training(recipe: Recipe) -> bool:
-    return getattr(recipe.source, "split", "test") == "train"
+    return _split(recipe) == "train"
+
+
+def _split(recipe: Recipe) -> str:
+    return getattr(recipe.source, "split", "test")

@@ -19,7 +19,8 @@ from training.checkpoint import Trained
 
 _NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
 _FORM = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?:(?P<kind>[a-z-]+):(?!//))?(?P<place>.+)", re.DOTALL)
-LABELS: tuple[Kind, ...] = ("clean", "c", "c-bar", "p", "ood", "r")
+_CLIP_AXES = 4
+LABELS: tuple[Kind, ...] = ("clean", "c", "c-bar", "p", "windows", "ood", "r")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ def open_request(request: Request, trained: Trained, batch_size: int) -> OpenSet
         raise UsageError(
             f"--data {request.text!r}: {place} is no root of a build; say what it is: "
             + ", ".join(f"{each}:{place}" for each in LABELS)
+        )
+    if len(trained.shape) == _CLIP_AXES or label == "windows":
+        raise UsageError(
+            f"--data {request.text!r}: {place} is a folder, and clips are read of roots and recipes; build a "
+            "root of it with source.kind=video-folder, or give the recipe of one"
         )
     name = name or _name_of(folder)
     size = trained.shape[-2]

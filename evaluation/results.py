@@ -7,6 +7,7 @@ results and which readings make a summary; measures nothing itself.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field, replace
 from typing import Literal, NamedTuple, TypeAlias
@@ -22,19 +23,26 @@ from evaluation.measures.classification import Normalise
 from evaluation.measures.consistency import MAX_T5D
 from pipeline.errors import DreamshardsError, nearest
 
-Kind: TypeAlias = Literal["clean", "c", "c-bar", "p", "ood", "pgd", "r"]
+Kind: TypeAlias = Literal["clean", "c", "c-bar", "p", "windows", "ood", "pgd", "r"]
 
-_CLASSIFIED = ("error", "rms", "rms_published", "mad", "aurra", "soft_f1")
+_OF_CLIPS = ("clip_error", "clip_rms", "loss")
+_CLASSIFIED = ("error", "rms", "rms_published", "mad", "aurra", "soft_f1", *_OF_CLIPS)
 MEASURES: Mapping[Kind, tuple[str, ...]] = {
     "clean": _CLASSIFIED,
     "c": _CLASSIFIED,
     "c-bar": _CLASSIFIED,
     "p": ("flip_probability", "t5d"),
+    "windows": ("flip_probability", "js_divergence"),
     "ood": ("auroc", "aupr", "fpr95"),
-    "pgd": ("error",),
+    "pgd": ("error", "clip_error", "loss"),
     "r": _CLASSIFIED,
 }
-"""What may be read of a set of each kind; the first always is, and of anomalies all three."""
+"""What may be read of a set of each kind; the first always is, and of anomalies all three.
+
+Of clips all are of videos, by the mean of the softmax over their clips, but for `clip_error`, `clip_rms` and
+`loss`, the mean cross-entropy in nats, which are of clips by themselves.
+"""
+_LIMITS = {"t5d": MAX_T5D, "loss": math.inf}
 
 _FORM = ConfigDict(extra="forbid", strict=True)
 
@@ -45,7 +53,7 @@ class Reading:
 
     Attributes:
         name: the corruption, the kind of sequence or the set of anomalies; of other kinds the set's own name.
-        num_samples: pictures or clips, sequences, or anomalies.
+        num_samples: pictures, sequences, or anomalies; of clips videos, and of windows pairs of them.
         values: measure → value, see `MEASURES`.
         severity: 1 to 5 of a corruption; else None.
     """
@@ -105,7 +113,7 @@ class SetResult:
                     f"{place}: unknown measure {measure!r}{nearest(measure, allowed)}; allowed for kind "
                     f"{self.kind!r}: {', '.join(allowed)}"
                 )
-            fraction(f"{place}: {measure}", value, MAX_T5D if measure == "t5d" else 1.0)
+            fraction(f"{place}: {measure}", value, _LIMITS.get(measure, 1.0))
         needed = allowed if self.kind == "ood" else allowed[:1]
         lacking = [measure for measure in needed if measure not in reading.values]
         if lacking:
@@ -191,6 +199,13 @@ class Results:
                 figures |= self._consistency(found)
             elif kind == "ood":
                 figures |= _anomalies(found)
+            elif kind == "windows":
+                values = found.readings[0].values
+                figures |= {
+                    f"windows_{name}": Figure(100 * values[measure], 1)
+                    for name, measure in (("flips", "flip_probability"), ("jsd", "js_divergence"))
+                    if measure in values
+                }
             elif kind in ("c", "c-bar"):
                 normalise = self.normalise if kind == "c" else "none"
                 figures |= _corruptions(found, prefix, normalise, self._calibration)
@@ -199,6 +214,7 @@ class Results:
                 figures[f"{prefix}_error"] = Figure(100 * values["error"], 1)
                 if self._calibration in values:
                     figures[f"{prefix}_rms"] = Figure(100 * values[self._calibration], 1)
+                figures |= _of_clips(prefix, values)
         return figures
 
     @property
@@ -214,6 +230,15 @@ class Results:
         noisy = [part for part in self.sets if part.settings.get("centre") == "noisy"]
         others = [part for part in self.sets if part.kind != "pgd"]
         return replace(self, sets=(*others, *noisy), published=True)
+
+    @property
+    def measures_published(self) -> bool:
+        """Whether anything was measured as the code behind the published numbers does."""
+        return any(
+            part.settings.get("centre") == "noisy"
+            or any("rms_published" in reading.values for reading in part.readings)
+            for part in self.sets
+        )
 
     def counted(self) -> list[SetResult]:
         """Return the sets that make the summary, the first of each kind."""
@@ -237,6 +262,16 @@ class Results:
                 mt5d(distances, names=tuple(distances)), len(distances), missing
             )
         return figures
+
+
+def _of_clips(prefix: str, values: Mapping[str, float]) -> dict[str, Figure]:
+    """Return what the summary has of clips by themselves."""
+    figures = {}
+    if prefix in ("clean", "pgd") and "clip_error" in values:
+        figures[f"{prefix}_clip_error"] = Figure(100 * values["clip_error"], 1)
+    if prefix == "clean" and "loss" in values:
+        figures["clean_loss"] = Figure(values["loss"], 1)
+    return figures
 
 
 def _by_part(part: SetResult, measure: str) -> tuple[dict[str, float], tuple[str, ...]]:

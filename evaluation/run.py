@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.fits import check_fits, check_names
 from evaluation.predict import Network
 from evaluation.predictions import predictions_path, read_about
 from evaluation.progress import EvaluationProgress
@@ -20,14 +21,7 @@ from evaluation.report import Pictures, Wanted, write_report
 from evaluation.requests import Request, open_request
 from evaluation.results import Results
 from evaluation.sets import OpenSet, join_anomalies
-from evaluation.tasks import (
-    Settings,
-    Task,
-    attack_task,
-    check_fits,
-    check_names,
-    make_task,
-)
+from evaluation.tasks import Settings, Task, attack_task, make_task
 from evaluation.work import PARTIAL_NAME, is_done, make_predictions
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.publish import check_writable, claimed, publish_bytes
@@ -37,8 +31,9 @@ from training.config import HardwareConfig
 from training.world import find_device
 
 RESULTS_NAME = "results.json"
-_ORDER = ("clean", "pgd", "c", "c-bar", "r", "p", "ood")
+_ORDER = ("clean", "pgd", "c", "c-bar", "r", "p", "windows", "ood")
 _IMAGENET_CLASSES = 1000
+_CLIP_AXES = 4
 _NO_NORMAL = "the clean test set, which anomalies are told from, is a hole itself"
 
 
@@ -76,6 +71,11 @@ def evaluate(
     check_writable(out)
     begun = time.perf_counter()
     trained = load_trained(checkpoint)
+    if settings.published and len(trained.shape) == _CLIP_AXES:
+        raise UsageError(
+            "--published: of networks of clips no numbers were published that are measured in another way; "
+            "leave it out"
+        )
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     with claimed(out, "evaluation"):
         _check_out(out, digest)
@@ -202,7 +202,8 @@ def _plan(
         tasks.append(task)
         if opened.kind == "clean" and normal is None:
             normal = task
-            tasks += [attack_task(task, trained, settings, each) for each in settings.attacks()]
+            attacks = settings.attacks(clips=opened.videos is not None)
+            tasks += [attack_task(task, trained, settings, each) for each in attacks]
     if anomalies and normal is None:
         holes[ANOMALIES] = _NO_NORMAL
     elif anomalies:
@@ -254,6 +255,9 @@ def _run_all(
 def _dataset_name(sets: Sequence[OpenSet], trained: Trained) -> str:
     """Return which data set's published numbers stand beside these."""
     kinds = [each.source_kind for each in sets if each.kind in ("clean", "c", "c-bar", "p")]
+    clean = next((each.name for each in sets if each.kind == "clean"), sets[0].name)
+    if any(each.videos is not None for each in sets):  # no numbers of pictures compare with those
+        return next((kind for kind in kinds if kind in ("ucf101", "digit-videos")), clean)
     known = next((kind for kind in kinds if kind in ("cifar10", "cifar100", "digits")), None)
     if known is not None:
         return known
@@ -264,4 +268,4 @@ def _dataset_name(sets: Sequence[OpenSet], trained: Trained) -> str:
         name.startswith("n") and name[1:].isdigit() for name in trained.classes
     ):
         return "imagenet"
-    return next((each.name for each in sets if each.kind == "clean"), sets[0].name)
+    return clean

@@ -7,7 +7,7 @@ line names, in `evaluation.requests`; `evaluation.recognition` tells what a reci
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -19,19 +19,22 @@ import torch
 from evaluation.predictions import Samples
 from evaluation.recognition import Recognised, recognise
 from evaluation.results import Kind
+from evaluation.videos import video_numbers
 from pipeline.executor import InlineExecutor
+from pipeline.plan.base import draw_starts
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import source_order
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import read_manifest
 from pipeline.shards.store import LocalStore, open_store
-from pipeline.sources import open_source
+from pipeline.sources import ClipSource, PictureSource, open_source
 from pipeline.stream import KeyedBatch, LiveStream, ShardDataset, ShardStream
 from pipeline.variants import variants
 
 I64: TypeAlias = npt.NDArray[np.int64]
 SetBatch: TypeAlias = tuple[torch.Tensor, Samples]
 _MANY_FRAMES = 31
+_CLIP_AXES = 4
 
 
 class Part(NamedTuple):
@@ -41,8 +44,8 @@ class Part(NamedTuple):
         name: the corruption, the kind of sequence or the set of anomalies; else the set's own name.
         severity: 1 to 5 of a corruption; else None.
         place: which it is: the epoch of a root.
-        num_samples: pictures or clips that it has.
-        num_frames: of each clip; else 1.
+        num_samples: pictures, sequences or clips that it has.
+        num_frames: of each sequence or clip; else 1.
     """
 
     name: str
@@ -66,10 +69,13 @@ class OpenSet:
         benchmark: the parts that the benchmark has in full; empty for kinds of one part.
         shape: of the network's input: uint8 [H, W, 3] or [T, H, W, 3].
         read: (part, which `source_index` or None for all, most pictures of a batch) → batches, and for each
-            the samples that it holds, labels by `classes`. Pictures are uint8 [B, *shape]; of kind `p` they
-            are clips [B, F, *shape].
+            the samples that it holds, labels by `classes`. Samples are uint8 [B, *shape]; of kind `p` they
+            are sequences [B, F, *shape].
         source_kind: of the recipe's source, such as `cifar10`; None where there is no recipe.
         difficulty: of sequences.
+        videos: where samples are clips, of each part by its name the number of each clip's video, int64 [n]
+            by `source_index`; videos count from 0 in the order of their first clips. Else None.
+        hop: frames from one window of a video to the next, where the recipe says so.
     """
 
     name: str
@@ -83,6 +89,22 @@ class OpenSet:
     read: Callable[[Part, I64 | None, int], Iterator[SetBatch]]
     source_kind: str | None = None
     difficulty: int = 1
+    videos: Mapping[str, I64] | None = None
+    hop: int | None = None
+
+
+class Rows(NamedTuple):
+    """What samples of an epoch are of, by position.
+
+    Attributes:
+        source_index: int64 [n].
+        source_id: n names.
+        starts: of clips int64 [n], the first frame of each; else None.
+    """
+
+    source_index: I64
+    source_id: pa.ChunkedArray | pa.Array
+    starts: I64 | None
 
 
 # ── roots and recipes ──
@@ -103,11 +125,14 @@ def open_root(
     name = name or str(dataset["name"])
     stream = ShardStream(store, batch_size=_samples_of(recipe, batch_size), return_keys=True)
 
-    def rows(epoch: int) -> tuple[I64, pa.ChunkedArray]:
+    def rows(epoch: int) -> Rows:
         merged = dataset["manifests"][epoch]
-        columns = ("source_index", "source_id")
+        columns = ("source_index", "source_id", "start_frame")  # the last of clips alone
         table = read_manifest(store, merged["file"], merged["sha256"], columns)
-        return table["source_index"].to_numpy(), table["source_id"]
+        starts = None
+        if "start_frame" in table.column_names:
+            starts = table["start_frame"].to_numpy().astype(np.int64)
+        return Rows(table["source_index"].to_numpy(), table["source_id"], starts)
 
     local = store if isinstance(store, LocalStore) else None
     num_samples = int(dataset["samples_per_epoch"])
@@ -132,19 +157,39 @@ def open_live(
     name = name or recipe.name
     found = recognise(recipe, name, labelled)
     stream = LiveStream(recipe, batch_size=_samples_of(recipe, batch_size), return_keys=True)
-    ids = open_source(stream.recipe.source, InlineExecutor()).ids
+    source = open_source(stream.recipe.source, InlineExecutor())
+    num = len(source.ids)
 
-    def rows(epoch: int) -> tuple[I64, pa.Array]:
-        order = source_order(stream.recipe, len(ids), epoch, 0, len(ids))
-        return order, ids.take(pa.array(order))
+    def rows(epoch: int) -> Rows:
+        order = source_order(stream.recipe, num, epoch, 0, num)
+        starts = _starts(stream.recipe, source, epoch, order)
+        return Rows(order, source.ids.take(pa.array(order)), starts)
 
-    return _of_stream(stream, stream.recipe, found, name, where, len(ids), rows, None)
+    return _of_stream(stream, stream.recipe, found, name, where, num, rows, None)
+
+
+def _starts(
+    recipe: Recipe, source: PictureSource | ClipSource, epoch: int, order: I64
+) -> I64 | None:
+    """Return where each clip of an epoch starts, int64, by position; None where samples are pictures."""
+    if not isinstance(source, ClipSource):
+        return None
+    drawn = draw_starts(
+        source.starts[order],
+        source.num_frames[order] - source.spans[order] + 1,
+        seed=recipe.seed,
+        epoch=epoch,
+        start=0,
+        stop=len(order),
+    )
+    return drawn.astype(np.int64)
 
 
 def _samples_of(recipe: Recipe, batch_size: int) -> int:
-    """Return the samples of a batch of so many pictures; a clip counts each of its frames."""
-    clips = any(each.frames for each in variants(recipe) or [])
-    return max(1, batch_size // _MANY_FRAMES) if clips else batch_size
+    """Return the samples of a batch of so many pictures; each frame of a sequence or a clip counts."""
+    sequences = any(each.frames for each in variants(recipe) or [])
+    num_frames = recipe.clip_frames or (_MANY_FRAMES if sequences else 1)
+    return max(1, batch_size // num_frames)
 
 
 def _of_stream(
@@ -154,17 +199,21 @@ def _of_stream(
     name: str,
     where: str,
     num_samples: int,
-    rows: Callable[[int], tuple[I64, Any]],
+    rows: Callable[[int], Rows],
     local: LocalStore | None,
 ) -> OpenSet:
     parts, shape = [], stream.shape
     for part, severity, epoch in found.parts:
         stream.set_epoch(epoch)
-        clip, shape = _split(stream.shape, found.kind)
-        parts.append(Part(part, severity, epoch, num_samples, clip))
+        num_frames, shape = _split(stream.shape, found.kind)
+        parts.append(Part(part, severity, epoch, num_samples, num_frames))
+    videos = None
+    if recipe.clip_frames is not None:  # epochs are of the same clips
+        numbers = _videos(rows(parts[0].place))
+        videos = {part.name: numbers for part in parts}
 
     def read(part: Part, chosen: I64 | None, batch_size: int) -> Iterator[SetBatch]:
-        source_index, source_id = rows(part.place)
+        source_index, source_id, starts = rows(part.place)
         positions = np.arange(len(source_index))
         if chosen is not None:
             positions = np.flatnonzero(np.isin(source_index, chosen))
@@ -177,10 +226,9 @@ def _of_stream(
             at = positions[done : done + len(labels)]
             done += len(labels)
             names = source_id.take(pa.array(at)).to_pylist()
-            yield (
-                images,
-                Samples(part.name, part.severity, keys, source_index[at], names, labels.numpy()),
-            )
+            place = part.name, part.severity
+            begun = None if starts is None else starts[at]
+            yield images, Samples(*place, keys, source_index[at], names, labels.numpy(), begun)
 
     digest = str(stream.state_dict(batches=0)["root"])
     return OpenSet(
@@ -195,12 +243,21 @@ def _of_stream(
         read,
         recipe.source.kind,
         found.difficulty,
+        videos,
+        getattr(recipe.source, "hop", None),
     )
 
 
 def _split(shape: tuple[int, ...], kind: Kind) -> tuple[int, tuple[int, ...]]:
-    """Return the frames of a sample and the shape of the network's input; a video network takes clips."""
-    return (shape[0], shape[1:]) if kind == "p" else (1, shape)
+    """Return the frames of a sample and the shape of the network's input: of kind `p` one frame."""
+    if kind == "p":
+        return shape[0], shape[1:]
+    return (shape[0] if len(shape) == _CLIP_AXES else 1), shape
+
+
+def _videos(rows: Rows) -> I64:
+    """Return the number of each clip's video, int64 [n] by `source_index`."""
+    return video_numbers(rows.source_id.take(pa.array(np.argsort(rows.source_index))))
 
 
 def _through(
@@ -253,4 +310,18 @@ def join_anomalies(name: str, sets: Sequence[OpenSet]) -> OpenSet:
     digest = hashlib.sha256("\n".join(each.digest for each in sets).encode()).hexdigest()
     where = ", ".join(each.where for each in sets)
     first = sets[0]
-    return OpenSet(name, "ood", where, digest, None, parts, first.benchmark, first.shape, read)
+    videos = {name: of_part for each in sets for name, of_part in (each.videos or {}).items()}
+    # of clips there is no benchmark, so the mean is over the sets that there are
+    benchmark = tuple(videos) or first.benchmark
+    return OpenSet(
+        name,
+        "ood",
+        where,
+        digest,
+        None,
+        parts,
+        benchmark,
+        first.shape,
+        read,
+        videos=videos or None,
+    )

@@ -1,6 +1,7 @@
 """Tables of results for people, in plain text or Markdown: summaries beside published numbers, and readings.
 
-Pure formatting. Values are percent with one decimal, as the papers print them, top-5 distances raw.
+Pure formatting. Values are percent with one decimal, as the papers print them, top-5 distances and losses
+raw.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def _figure(name: str, figure: Figure | None, footnotes: dict[str, int]) -> str:
 def _reading(measure: str, value: float | None) -> str:
     if value is None:
         return ABSENT
-    return f"{value:.3f}" if measure == "t5d" else f"{100 * value:.1f}"
+    return f"{value:.3f}" if measure in ("t5d", "loss") else f"{100 * value:.1f}"
 
 
 def _render(header: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool) -> str:

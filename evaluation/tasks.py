@@ -1,24 +1,23 @@
 """What an evaluation has to do: a task for each file of predictions, with the samples that it takes.
 
-Owns which samples are evaluated, which sets fit a checkpoint, and what makes two evaluations the same.
+Owns which samples are evaluated, and what makes two evaluations the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from evaluation.measures import choose_anomalies, class_indices
+from evaluation.fits import check_fits
+from evaluation.measures import choose_anomalies
 from evaluation.measures.adversary import Attack
 from evaluation.measures.arrays import I64
 from evaluation.predictions import About
-from evaluation.readings import ANOMALIES
 from evaluation.results import Kind
 from evaluation.sets import OpenSet, Part
-from pipeline.errors import DreamshardsError, UsageError
+from pipeline.errors import DreamshardsError
 from pipeline.sources.source import evenly
 from training.checkpoint import Trained
 
@@ -34,13 +33,13 @@ class Settings:
 
     Attributes:
         samples: so many source pictures of each set, evenly spread over its source, as `source.count` takes
-            them: the same pictures in all sets of one source. None takes all. Of anomalies there is always
-            one for five normal samples.
+            them: the same pictures in all sets of one source. Of clips so many videos, each with all of its
+            clips. None takes all. Of anomalies there is always one for five normal samples.
         batch_size: most pictures through the network at once; each frame of a clip counts.
         device: auto, cpu or cuda.
         seed: of the choice of anomalies and the random starts of attacks.
         attack: the adversary, or None for none; its centre is set by `published`.
-        attacked: of the clean test set so many samples are attacked, evenly spread.
+        attacked: of the clean test set so many samples are attacked, evenly spread; of clips so many videos.
         published: measure and summarise as the code behind the published numbers does; else both ways.
     """
 
@@ -52,11 +51,13 @@ class Settings:
     attacked: int = 1000
     published: bool = False
 
-    def attacks(self) -> list[Attack]:
-        """Return the adversaries to run, the one for the summary first."""
+    def attacks(self, *, clips: bool = False) -> list[Attack]:
+        """Return the adversaries to run, the one for the summary first; of clips none was published."""
         if self.attack is None:
             return []
         noisy = replace(self.attack, centre="noisy")
+        if clips:
+            return [replace(self.attack, centre="clean")]
         return [noisy] if self.published else [replace(self.attack, centre="clean"), noisy]
 
 
@@ -86,55 +87,6 @@ class Task:
         return num * part.num_frames * (1 + steps)
 
 
-def check_fits(opened: OpenSet, trained: Trained) -> I64 | None:
-    """Refuse a set that a checkpoint cannot be tested with; return `Task.classes`.
-
-    Raises:
-        DreamshardsError: it has no samples, samples of another shape, or other classes.
-    """
-    where = opened.where
-    empty = next((part for part in opened.parts if part.num_samples == 0), None)
-    if empty is not None or not opened.parts:
-        raise DreamshardsError(f"{where}: holds no sample; allowed: one or more in each variant")
-    if opened.shape != trained.shape:
-        raise DreamshardsError(
-            f"{where}: its samples have the shape {list(opened.shape)}, the checkpoint was trained on "
-            f"{list(trained.shape)}; give a set of the same shape"
-        )
-    if opened.kind == "ood" or opened.classes is None:
-        return None
-    if opened.kind == "r":
-        return class_indices(opened.classes, trained.classes)
-    if opened.classes != trained.classes:
-        num, found = len(trained.classes), opened.classes
-        pairs = list(zip(found, trained.classes, strict=False))
-        place = next((i for i, (one, other) in enumerate(pairs) if one != other), 0)
-        which = (
-            f"{len(found):,} classes, the checkpoint {num:,}"
-            if len(found) != num
-            else f"class {place} {found[place]!r}, the checkpoint {trained.classes[place]!r}"
-        )
-        raise DreamshardsError(
-            f"{where}: it has {which}; give a set with the classes of the checkpoint, or label one of "
-            "some of its classes r:, and one of other classes ood:"
-        )
-    return None
-
-
-def check_names(sets: Sequence[OpenSet]) -> None:
-    """Refuse sets whose files or readings would have the same name, and anomalies without normal samples.
-
-    Raises:
-        UsageError: it is so; the message says how to name them.
-    """
-    names = [each.name for each in sets if each.kind != "ood"] + [ANOMALIES]
-    anomalies = [each.parts[0].name for each in sets if each.kind == "ood"]
-    for what, found in (("sets", names), ("sets of anomalies", anomalies)):
-        twice = next((name for name in found if found.count(name) > 1), None)
-        if twice is not None:
-            raise UsageError(f"--data: two {what} are called {twice!r}; name one with NAME=PLACE")
-
-
 def make_task(
     opened: OpenSet, trained: Trained, checkpoint: str, settings: Settings, normal: Task | None
 ) -> Task:
@@ -147,18 +99,26 @@ def make_task(
     identity = _identity(opened, opened.kind, checkpoint)
     notes: dict[str, str] = {}
     chosen: dict[Part, I64 | None] = {}
+    first = opened.parts[0]
     if opened.kind == "ood":
         assert normal is not None
         num_normal = _num_taken(normal)
         identity |= {"seed": settings.seed, "normal": num_normal}
         notes = {"seed": str(settings.seed), "normal": f"{num_normal:,}"}
         for part in opened.parts:
-            chosen[part] = choose_anomalies(num_normal, part.num_samples, seed=settings.seed)
+            num_present = _num_present(opened, part)
+            picked = choose_anomalies(num_normal, num_present, seed=settings.seed)
+            chosen[part] = _clips_of(opened, part, picked)
+        if opened.videos is not None:
+            notes["sets"] = ", ".join(part.name for part in opened.parts)
     else:
-        chosen = {part: _evenly(part.num_samples, settings.samples) for part in opened.parts}
+        for part in opened.parts:
+            some = _evenly(_num_present(opened, part), settings.samples)
+            chosen[part] = None if some is None else _clips_of(opened, part, some)
         identity["samples"] = {str(i): _count(chosen[p]) for i, p in enumerate(opened.parts)}
-        first = opened.parts[0]
-        if chosen[first] is not None:
+        if opened.videos is not None:
+            notes = _video_notes(opened, first, chosen[first])
+        elif chosen[first] is not None:
             notes = {"samples": f"{_count(chosen[first]):,} of {first.num_samples:,}"}
     about = _about(opened, opened.name, opened.kind, trained, identity, notes)
     return Task(opened, about, chosen, classes)
@@ -167,11 +127,12 @@ def make_task(
 def attack_task(clean: Task, trained: Trained, settings: Settings, attack: Attack) -> Task:
     """Return the task of an adversary on the clean test set, or on some of it."""
     (part,) = clean.opened.parts
-    taken = clean.chosen[part]
+    opened, taken = clean.opened, clean.chosen[part]
     present = np.arange(part.num_samples) if taken is None else taken
-    places = _evenly(len(present), settings.attacked)
-    chosen = present if places is None else present[places]
-    identity = _identity(clean.opened, "pgd", clean.about.identity["checkpoint"])
+    units = present if opened.videos is None else np.unique(opened.videos[part.name][present])
+    places = _evenly(len(units), settings.attacked)
+    chosen = _clips_of(opened, part, units if places is None else units[places])
+    identity = _identity(opened, "pgd", clean.about.identity["checkpoint"])
     identity |= {
         "samples": clean.about.identity["samples"],
         "attacked": len(chosen),
@@ -183,12 +144,58 @@ def attack_task(clean: Task, trained: Trained, settings: Settings, attack: Attac
         "centre": attack.centre,
         "eps": f"{255 * attack.eps:g}/255",
         "steps": f"{attack.steps} of {255 * attack.step:g}/255",
-        "samples": f"{len(chosen):,} of {part.num_samples:,}",
-        "seed": str(settings.seed),
     }
-    name = f"{clean.opened.name}-pgd" + ("-noisy" if attack.centre == "noisy" else "")
-    about = _about(clean.opened, name, "pgd", trained, identity, notes)
-    return Task(clean.opened, about, {part: chosen}, attack=attack)
+    if opened.videos is None:
+        notes["samples"] = f"{len(chosen):,} of {part.num_samples:,}"
+    else:
+        notes |= _video_notes(opened, part, chosen)
+    notes["seed"] = str(settings.seed)
+    name = f"{opened.name}-pgd" + ("-noisy" if attack.centre == "noisy" else "")
+    about = _about(opened, name, "pgd", trained, identity, notes)
+    return Task(opened, about, {part: chosen}, attack=attack)
+
+
+# ── clips and their videos ──
+
+
+def _num_present(opened: OpenSet, part: Part) -> int:
+    """Return how many there are to choose from: samples, of clips videos."""
+    return part.num_samples if opened.videos is None else int(opened.videos[part.name].max()) + 1
+
+
+def _clips_of(opened: OpenSet, part: Part, picked: I64) -> I64:
+    """Return the `source_index` of what was picked, rising: of videos of all of their clips."""
+    if opened.videos is None:
+        return picked
+    return np.flatnonzero(np.isin(opened.videos[part.name], picked))
+
+
+def _video_notes(opened: OpenSet, part: Part, chosen: I64 | None) -> dict[str, str]:
+    """Return of how many videos and clips a result is, for people.
+
+    Raises:
+        DreamshardsError: a set of windows with no two of one video.
+    """
+    assert opened.videos is not None
+    videos = opened.videos[part.name]
+    taken = videos if chosen is None else videos[chosen]
+    _, clips = np.unique(taken, return_counts=True)
+    num_present = int(videos.max()) + 1
+    some = f" of {num_present:,}" if len(clips) < num_present else ""
+    low, high = int(clips.min()), int(clips.max())
+    each = f"{low}" if low == high else f"{low} to {high}"
+    notes = {"videos": f"{len(clips):,}{some}", "clips": f"{len(taken):,}, {each} a video"}
+    if opened.kind != "windows":
+        return notes | {"answer": "mean softmax of a video's clips"}
+    if high == 1:
+        raise DreamshardsError(
+            f"{opened.where}: no video has two windows, so no answer can change between them; build a root "
+            "with source.starts=windows and a smaller source.hop, or of longer videos"
+        )
+    alone = int((clips == 1).sum())
+    if alone:
+        notes["left out"] = f"{alone:,} videos of one window"
+    return notes if opened.hop is None else notes | {"hop": f"{opened.hop} frames"}
 
 
 def _identity(opened: OpenSet, kind: Kind, checkpoint: str) -> dict[str, Any]:
@@ -221,6 +228,7 @@ def _about(
         notes,
         opened.difficulty,
         opened.parts[0].num_samples,
+        opened.videos is not None,
     )
 
 
@@ -238,4 +246,7 @@ def _count(chosen: I64 | None) -> int | None:
 def _num_taken(task: Task) -> int:
     (part,) = task.opened.parts
     chosen = task.chosen[part]
+    if task.opened.videos is not None:
+        videos = task.opened.videos[part.name]
+        return len(np.unique(videos if chosen is None else videos[chosen]))
     return part.num_samples if chosen is None else len(chosen)

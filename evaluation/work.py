@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from evaluation.measures import cross_entropy, probabilities
 from evaluation.predict import LogitError, Network
 from evaluation.predictions import (
     Samples,
@@ -17,6 +18,7 @@ from evaluation.predictions import (
     predictions_path,
     read_about,
     read_variants,
+    sequence_table,
     write_predictions,
 )
 from evaluation.progress import EvaluationProgress
@@ -144,11 +146,15 @@ def _answer(
     elif task.classes is not None and samples.labels is not None:
         samples = samples._replace(labels=task.classes[samples.labels])
     if kind == "p":
-        clips = network.follow(images, part.name, task.opened.difficulty)
-        return clip_table(name, samples, *clips)
+        sequences = network.follow(images, part.name, task.opened.difficulty)
+        return sequence_table(name, samples, *sequences)
     if task.attack is not None:
         assert samples.labels is not None
         answers = network.attack(images, samples.labels, task.attack, generator)
     else:
         answers = network.classify(images, task.classes)
-    return picture_table(name, samples, *answers)
+    prediction, confidence, logits = answers
+    if not task.about.clips:
+        return picture_table(name, samples, prediction, confidence)
+    loss = None if samples.labels is None else cross_entropy(logits, samples.labels)
+    return clip_table(name, samples, prediction, confidence, probabilities(logits), loss)

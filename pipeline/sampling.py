@@ -19,7 +19,7 @@ from pipeline.recipe import Recipe
 from pipeline.render.base import render_bases
 from pipeline.render.clips import render_clips
 from pipeline.render.slots import Slots
-from pipeline.shards.codecs import record_bytes
+from pipeline.shards.codecs import CODECS, Encoding, record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
 from pipeline.sources.clips import ClipSource
 from pipeline.sources.images import resize_shorter_side
@@ -101,6 +101,13 @@ def sample_bytes(recipe: Recipe, epoch: int) -> int:
     """Return the bytes that a sample of an epoch is reckoned to take in a tar; exact for npy."""
     frames = num_frames(recipe, epoch)
     return record_bytes(recipe.shards.codec, recipe.transform.size, frames)
+
+
+def encode_samples(recipe: Recipe, samples: U8) -> U8 | Sequence[bytes]:
+    """Return n samples as a recipe's shards hold them: uint8 [n, size], or n byte strings."""
+    shards = recipe.shards
+    how = Encoding(shards.quality, shards.chroma, shards.crf)
+    return CODECS[shards.codec].encode(samples, how)
 
 
 def source_order(recipe: Recipe, num_samples: int, epoch: int, start: int, stop: int) -> I64:
@@ -204,7 +211,7 @@ CLIP_FIELDS = (pa.field("start_frame", pa.int32(), nullable=False),)
 def plan_fields(recipe: Recipe) -> tuple[pa.Field, ...]:
     """Return the manifest's plan columns of a recipe."""
     of_clips = () if recipe.clip_frames is None else CLIP_FIELDS
-    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields)
+    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields(recipe))
 
 
 def plan_columns(inputs: Inputs, plan: Plan) -> list[pa.Array]:

@@ -15,9 +15,9 @@ from evaluation.measures import error, rms_calibration_error
 from evaluation.predictions import (
     About,
     Samples,
-    clip_table,
     picture_table,
     predictions_path,
+    sequence_table,
     write_predictions,
 )
 from evaluation.report import Wanted
@@ -84,7 +84,7 @@ class Maker:
                 self.classes
             )
             tables.append(
-                clip_table(name, self.samples(variant, None, f"{place:04d}"), guess, None)
+                sequence_table(name, self.samples(variant, None, f"{place:04d}"), guess, None)
             )
             values = {"flip_probability": 0.01 + 0.005 * place, "t5d": 0.5 + 0.1 * place}
             readings.append(Reading(variant, self.num, values))

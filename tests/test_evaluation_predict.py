@@ -19,10 +19,10 @@ from evaluation.predict import LogitError, Network
 from evaluation.predictions import (
     About,
     Samples,
-    clip_table,
     picture_table,
     read_about,
     read_variants,
+    sequence_table,
     write_predictions,
 )
 from pipeline.errors import DreamshardsError
@@ -147,7 +147,7 @@ def test_logits_that_are_no_numbers_name_the_first_such_row(trained: Trained) ->
     images = torch.zeros(6, 32, 32, 3, dtype=torch.uint8)
     network.classify(images)
     images[4] = 255
-    with pytest.raises(LogitError, match="logits of 1 of 6 pictures are NaN") as caught:
+    with pytest.raises(LogitError, match="logits of 1 of 6 inputs are NaN") as caught:
         network.classify(images)
     assert caught.value.row == 4
     with pytest.raises(LogitError) as caught:
@@ -203,8 +203,8 @@ def test_predictions_come_back_by_variant_in_the_order_of_their_source(tmp_path:
 def test_clips_keep_each_frame_and_what_is_not_there_is_null(tmp_path: Path) -> None:
     path = tmp_path / "predictions-p.parquet"
     found = samples("tilt", None, [1, 0])._replace(keys=None, labels=None)
-    table = clip_table("p", found, np.array([[1, 2, 3], [4, 5, 6]]), np.array([0.5, 1.5]))
-    bare = clip_table("p", found, np.array([[1], [2]]), None)
+    table = sequence_table("p", found, np.array([[1, 2, 3], [4, 5, 6]]), np.array([0.5, 1.5]))
+    bare = sequence_table("p", found, np.array([[1], [2]]), None)
     write_predictions(path, replace(ABOUT, kind="p", difficulty=2), [table, bare])
     about = read_about(path)
     assert about is not None

@@ -462,7 +462,7 @@ def test_a_network_that_gives_no_numbers_fails_by_name(sets: Sets, tmp_path: Pat
     with pytest.raises(DreamshardsError, match="no set could be evaluated") as caught:
         evaluate(broken, requests, tmp_path / "out", QUICK)
     message = str(caught.value)
-    assert "digits-test, sample 0000-0000000000: logits of 100 of 100 pictures are NaN" in message
+    assert "digits-test, sample 0000-0000000000: logits of 100 of 100 inputs are NaN" in message
     assert message.count("logits of") == 2  # once a set, not once a variant
     assert not (tmp_path / "out" / "results.json").exists()
 

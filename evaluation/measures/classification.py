@@ -45,14 +45,44 @@ def confidence(logits: npt.ArrayLike) -> F64:
     Raises:
         DreamshardsError: an array of another form, or a row whose highest logit is infinite.
     """
-    values = floats("confidence: logits", logits, "[n, C]").astype(np.float64)
-    highest = values.max(axis=1, keepdims=True)
-    if not np.isfinite(highest).all():
+    highest: F64 = 1.0 / np.exp(_below_highest("confidence: logits", logits)).sum(axis=1)
+    return highest
+
+
+def probabilities(logits: npt.ArrayLike) -> F64:
+    """Return the softmax of each row, float64 [n, C], computed in float64.
+
+    Args:
+        logits: floats [n, C]; −∞ of a class that is out of the question, whose probability is 0.
+
+    Raises:
+        DreamshardsError: an array of another form, or a row whose highest logit is infinite.
+    """
+    powers = np.exp(_below_highest("probabilities: logits", logits))
+    softmax: F64 = powers / powers.sum(axis=1, keepdims=True)
+    return softmax
+
+
+def cross_entropy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> F64:
+    """Return minus the natural logarithm of the true class's probability, float64 [n].
+
+    Args:
+        logits: floats [n, C], as for `probabilities`.
+        labels: whole numbers [n], the true class of each row, below C.
+
+    Raises:
+        DreamshardsError: arrays of another form, a label out of range, or a row whose highest logit is
+            infinite.
+    """
+    values = _below_highest("cross_entropy: logits", logits)
+    true = integers("cross_entropy: labels", labels, "[n]")
+    same_length("cross_entropy: logits and labels", values, true)
+    if true.max() >= values.shape[1]:
         raise DreamshardsError(
-            "confidence: logits: the highest of a row is infinite; allowed: finite"
+            f"cross_entropy: labels: got {true.max()}; allowed: 0 to {values.shape[1] - 1}"
         )
-    probabilities: F64 = 1.0 / np.exp(values - highest).sum(axis=1)
-    return probabilities
+    losses: F64 = np.log(np.exp(values).sum(axis=1)) - values[np.arange(len(true)), true]
+    return losses
 
 
 def mce(
@@ -149,3 +179,13 @@ def keep_classes(logits: npt.ArrayLike, classes: npt.ArrayLike) -> Floats:
     if len(np.unique(places)) < len(places):
         raise DreamshardsError("keep_classes: classes: one comes twice; allowed: each once")
     return values[:, places]
+
+
+def _below_highest(what: str, logits: npt.ArrayLike) -> F64:
+    """Return logits less the highest of each row, float64 [n, C]."""
+    values = floats(what, logits, "[n, C]").astype(np.float64)
+    highest = values.max(axis=1, keepdims=True)
+    if not np.isfinite(highest).all():
+        raise DreamshardsError(f"{what}: the highest of a row is infinite; allowed: finite")
+    below: F64 = values - highest
+    return below

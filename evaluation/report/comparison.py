@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evaluation.columns import COLUMNS
 from evaluation.published import PUBLISHED
-from evaluation.radar import AXES
+from evaluation.radar import axes_of
 from evaluation.report.charts import NUM_STYLES
 from evaluation.report.markup import Html, element, join, notes, page, paragraph, section, table
 from evaluation.report.parts import severity_charts
@@ -15,6 +15,7 @@ from evaluation.report.radar_chart import radar_figure
 from evaluation.report.summary import (
     ABSENT,
     BESIDE,
+    UNITS,
     Figures,
     Footnotes,
     as_defined,
@@ -25,7 +26,7 @@ from evaluation.report.summary import (
     shown,
     values,
 )
-from evaluation.results import Results
+from evaluation.results import Figure, Results
 from pipeline.errors import DreamshardsError, nearest
 from pipeline.publish import publish_bytes
 
@@ -78,14 +79,15 @@ def pareto_statements(summaries: Mapping[str, Figures]) -> list[str]:
     A measure counts that both runs have, of the same parts; where there are fewer than five, it is said.
     """
     lines = []
+    five = axes_of(summaries.values())
     for name, summary in summaries.items():
         for other, against in summaries.items():
-            axes = [axis for axis, column in AXES.items() if _comparable(summary, against, column)]
-            gains = [_gain(AXES[axis], summary, against) for axis in axes]
+            axes = [axis for axis, column in five.items() if _comparable(summary, against, column)]
+            gains = [_gain(five[axis], summary, against) for axis in axes]
             if name != other and axes and min(gains) >= 0 and max(gains) > 0:
                 whole = (
                     "all five measures"
-                    if len(axes) == len(AXES)
+                    if len(axes) == len(five)
                     else f"what both measured ({', '.join(axes)})"
                 )
                 better = ", ".join(axis for axis, gain in zip(axes, gains, strict=True) if gain > 0)
@@ -94,7 +96,12 @@ def pareto_statements(summaries: Mapping[str, Figures]) -> list[str]:
 
 
 def _comparable(one: Figures, other: Figures, column: str) -> bool:
-    return column in one and column in other and one[column].missing == other[column].missing
+    return column in one and column in other and _parts(one[column]) == _parts(other[column])
+
+
+def _parts(figure: Figure) -> tuple[int, tuple[str, ...]]:
+    """Return what tells apart means over other parts."""
+    return figure.num_covered, figure.missing
 
 
 def _gain(column: str, one: Figures, other: Figures) -> float:
@@ -151,9 +158,7 @@ def _table(runs: Sequence[tuple[str, Results]], summaries: Mapping[str, Figures]
     remarks = footnotes.lines()
     if paper:
         remarks += [f"Paper: {paper.title}. {paper.source}.", *paper.notes]
-    caption = (
-        "Percent, mT5D raw. Lower is better, but for AUROC and AUPR. The best run of each is bold."
-    )
+    caption = f"{UNITS} The best run of each is bold."
     header = ["measure", *summaries, *(f"{method}, paper" for method in beside)]
     return join([table(header, rows, caption=caption), notes(remarks)])
 
@@ -161,7 +166,7 @@ def _table(runs: Sequence[tuple[str, Results]], summaries: Mapping[str, Figures]
 def _best(column: str, summaries: Mapping[str, Figures]) -> set[str]:
     """Return the runs that are best in a column, none where only one has it or they cover other parts."""
     having = {name: summary[column] for name, summary in summaries.items() if column in summary}
-    if len(having) < 2 or len({figure.missing for figure in having.values()}) > 1:
+    if len(having) < 2 or len(set(map(_parts, having.values()))) > 1:
         return set()
     pick = max if COLUMNS[column].best > 0 else min
     best = pick(figure.value for figure in having.values())

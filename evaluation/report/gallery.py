@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.report.markup import Html, element, paragraph, picture
+from evaluation.report.markup import Html, animation, element, paragraph, picture
 from evaluation.report.predicted import Originals, Predicted, Seen, by_variant
 from pipeline.errors import DreamshardsError
 
@@ -16,6 +16,9 @@ U8 = npt.NDArray[np.uint8]
 
 NUM_FRAMES = 5
 """Frames shown of a clip, evenly spread from the first to the last."""
+
+
+_CLIP_AXES = 4
 
 
 class Wanted(NamedTuple):
@@ -29,7 +32,10 @@ class Wanted(NamedTuple):
 
 
 Pictures: TypeAlias = Callable[[Wanted], "U8 | None"]
-"""Returns a sample, uint8 [H, W, 3], of clips [F, H, W, 3], or None where it cannot be had."""
+"""Returns a sample, uint8 [H, W, 3], of sequences and clips [F, H, W, 3], or None where it cannot be had.
+
+Clips of videos play in cards and as anomalies; elsewhere the frame in the middle is shown.
+"""
 
 
 def sample_sheets(found: Predicted, pictures: Pictures, originals: Originals | None) -> Html:
@@ -54,9 +60,21 @@ def sample_sheets(found: Predicted, pictures: Pictures, originals: Originals | N
 def anomaly_sheets(found: Predicted, pictures: Pictures) -> Html:
     """Return the anomalies of each set that the model is surest to know."""
     sheets = (
-        _sheet(name, [_tile(each, found, pictures, "") for each in seen])
+        _sheet(name, [_tile(each, found, pictures, "", plays=True) for each in seen])
         for name, seen in by_variant(found.worst)
     )
+    return element("div", *sheets, class_="sheets")
+
+
+def window_sheets(found: Predicted, pictures: Pictures) -> Html:
+    """Return the windows of some videos, each with the class that the model takes it for."""
+    if not found.shown:
+        return paragraph("No answer changes.")
+    sheets = []
+    for video in dict.fromkeys(seen.source_id for seen in found.shown):
+        windows = [seen for seen in found.shown if seen.source_id == video]
+        tiles = [_tile(each, found, pictures, f"frame {each.start_frame}") for each in windows]
+        sheets.append(_sheet(video, tiles))
     return element("div", *sheets, class_="sheets")
 
 
@@ -97,10 +115,14 @@ def _card(
     pair = []
     if pictures is not None:
         pair.append(
-            element("div", _shown(seen, found, pictures), "" if clean is None else "corrupted")
+            element(
+                "div",
+                _shown(seen, found, pictures, plays=True),
+                "" if clean is None else "corrupted",
+            )
         )
         if clean is not None:
-            pair.append(element("div", _shown(clean, found, pictures), "clean"))
+            pair.append(element("div", _shown(clean, found, pictures, plays=True), "clean"))
     return element(
         "article", element("div", *pair, class_="pair") if pair else "", *lines, class_="card"
     )
@@ -112,11 +134,15 @@ def _sheet(name: str, tiles: Sequence[Html]) -> Html:
     return element("div", label, *tiles, class_="tiles", style=columns)
 
 
-def _tile(seen: Seen, found: Predicted, pictures: Pictures, head: str) -> Html:
+def _tile(
+    seen: Seen, found: Predicted, pictures: Pictures, head: str, *, plays: bool = False
+) -> Html:
     guess = class_name(found, seen.predictions[0])
     verdict = _verdict(seen.predictions[0], seen.label, guess, _sure(seen))
     above = [element("div", head, class_="head")] if head else []
-    return element("div", *above, _shown(seen, found, pictures), verdict, class_="tile")
+    return element(
+        "div", *above, _shown(seen, found, pictures, plays=plays), verdict, class_="tile"
+    )
 
 
 def _frames(clip: Seen, found: Predicted, pictures: Pictures) -> list[Html]:
@@ -150,17 +176,18 @@ def _verdict(guess: int, label: int | None, name: str, sure: str) -> Html:
     return element("span", name, element("br"), f"{sign} {sure}", class_=f"verdict {colour}")
 
 
-def _shown(seen: Seen, found: Predicted, pictures: Pictures) -> Html:
+def _shown(seen: Seen, found: Predicted, pictures: Pictures, *, plays: bool = False) -> Html:
     pixels = pictures(_wanted(seen))
     if pixels is None:
         return _nothing()
     guess = class_name(found, seen.predictions[0])
     place = seen.variant if seen.severity is None else f"{seen.variant} at severity {seen.severity}"
     true = f"class {class_name(found, seen.label)}, " if seen.label is not None else ""
-    return picture(
-        _checked(pixels, seen),
-        f"{seen.source_id}, {place}, {true}taken for {guess} with {_sure(seen)}",
-    )
+    alt = f"{seen.source_id}, {place}, {true}taken for {guess} with {_sure(seen)}"
+    if not found.about.clips or pixels.ndim != _CLIP_AXES:
+        return picture(_checked(pixels, seen), alt)
+    still = _checked(pixels[(len(pixels) - 1) // 2], seen)
+    return animation(pixels, alt) if plays else picture(still, alt)
 
 
 def _checked(pixels: U8, seen: Seen) -> U8:

@@ -27,6 +27,8 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _VOID = ("br",)
 _LOSSLESS_SIDE = 64
 """Pictures up to this side in pixels stand in the page as they are; larger ones would make it too long."""
+_FRAME_MS = 120
+"""Slower than videos are, so that a few frames can be followed."""
 _MAX_SIDE = 160
 
 
@@ -129,10 +131,23 @@ def picture(pixels: U8, alt: str) -> Html:
     else:
         image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
         image.save(buffer, "JPEG", quality=88, subsampling=0)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    kind = "png" if small else "jpeg"
-    pixelated = ' class="small"' if small else ""
-    return Html(f'<img{pixelated} src="data:image/{kind};base64,{data}" alt="{text(alt)}">')
+    return _inside(buffer, "png" if small else "jpeg", alt, small=small)
+
+
+def animation(frames: U8, alt: str) -> Html:
+    """Return a clip, uint8 [T, H, W, 3], that plays inside the page: a small one exactly, else reduced."""
+    images = [Image.fromarray(frame) for frame in frames]
+    small = max(images[0].size) <= _LOSSLESS_SIDE
+    if not small:
+        for image in images:
+            image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    plays = {"save_all": True, "append_images": images[1:], "duration": _FRAME_MS, "loop": 0}
+    if small:
+        images[0].save(buffer, "PNG", **plays)
+    else:
+        images[0].save(buffer, "WEBP", quality=80, **plays)
+    return _inside(buffer, "png" if small else "webp", alt, small=small)
 
 
 def page(title: str, subtitle: str, parts: Sequence[str]) -> str:
@@ -159,6 +174,12 @@ def page(title: str, subtitle: str, parts: Sequence[str]) -> str:
 </body>
 </html>
 """
+
+
+def _inside(buffer: io.BytesIO, kind: str, alt: str, *, small: bool) -> Html:
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    pixelated = ' class="small"' if small else ""
+    return Html(f'<img{pixelated} src="data:image/{kind};base64,{data}" alt="{text(alt)}">')
 
 
 def _value(value: str | float) -> Html:

@@ -15,6 +15,7 @@ KIND_NAMES: Mapping[Kind, str] = {
     "c": "C",
     "c-bar": "C-bar",
     "p": "P",
+    "windows": "windows",
     "ood": "anomalies",
     "pgd": "PGD",
     "r": "R",

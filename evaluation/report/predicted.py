@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evaluation.predictions import About, read_about, read_variants
+from evaluation.videos import units, video_numbers
 from pipeline.errors import DreamshardsError
 
 F64 = npt.NDArray[np.float64]
@@ -26,6 +27,8 @@ NUM_WORST = 12
 MAX_OF_VARIANT = 2
 """Of them from one corruption, so that the hardest does not fill the page."""
 NUM_ANOMALIES = 5
+_NUM_VIDEOS = 3
+"""Videos shown of a set of windows."""
 _CANDIDATES = NUM_WORST
 """Read of a variant. No more can matter: what is passed over there has its source picked already."""
 
@@ -35,8 +38,9 @@ class Seen(NamedTuple):
 
     Attributes:
         label: its true class, None of an anomaly.
-        predictions: the class predicted, of clips one a frame.
-        confidence: None of clips.
+        predictions: the class predicted, of sequences one a frame.
+        confidence: None of sequences.
+        start_frame: of a clip where in its video it starts.
     """
 
     set: str
@@ -48,6 +52,7 @@ class Seen(NamedTuple):
     label: int | None
     predictions: tuple[int, ...]
     confidence: float | None
+    start_frame: int | None = None
 
 
 @dataclass
@@ -56,10 +61,11 @@ class Predicted:
 
     Attributes:
         about: what the file is of.
-        confidence: float64 [n], of all its pictures; empty for clips and anomalies.
+        confidence: float64 [n], of all its pictures or videos; empty for sequences and anomalies.
         correct: bool [n].
         worst: its most confident mistakes, each source picture once; of anomalies the most confident.
-        shown: the samples of one source picture, by variant and severity; of clips too.
+        shown: the samples of one source picture, by variant and severity; of sequences too. Of windows all
+            of a few videos, those whose answers change most often.
     """
 
     about: About
@@ -73,7 +79,7 @@ class Originals:
     """The clean set, where the original of a sample is looked up."""
 
     def __init__(self, path: Path) -> None:
-        self._rows = pa.concat_tables(read_variants(path))
+        self._rows = pa.concat_tables(map(units, read_variants(path)))
         self._index: I64 = self._rows["source_index"].to_numpy()
 
     def find(self, source_index: int, source_id: str) -> Seen | None:
@@ -102,10 +108,12 @@ def read_predicted(path: Path, right_when_clean: frozenset[int]) -> Predicted:
     about = read_about(path)
     if about is None:
         raise DreamshardsError(f"{path}: no such file of predictions; evaluate the set again")
+    if about.kind == "windows":
+        return _read_windows(path, about)
     confidence, correct, worst = [], [], []
     shown: list[Seen] = []
     chosen: int | None = None
-    for order, rows in enumerate(read_variants(path)):
+    for order, rows in enumerate(map(units, read_variants(path))):
         index: I64 = rows["source_index"].to_numpy()
         if chosen is None:
             chosen = next((i for i in index.tolist() if i in right_when_clean), int(index[0]))
@@ -161,10 +169,28 @@ def _pick(candidates: Sequence[tuple[tuple[float, int, int, int], Seen]]) -> lis
 
 def _seen(rows: pa.Table, place: int) -> Seen:
     row: dict[str, Any] = rows.slice(place, 1).to_pylist()[0]
-    clip = "predictions" in row
-    guesses = tuple(row["predictions"]) if clip else (row["prediction"],)
+    sequence = "predictions" in row
+    guesses = tuple(row["predictions"]) if sequence else (row["prediction"],)
     fields = [row[name] for name in Seen._fields[:7]]
-    return Seen._make([*fields, guesses, None if clip else row["confidence"]])
+    sure = None if sequence else row["confidence"]
+    return Seen._make([*fields, guesses, sure, row.get("start_frame")])
+
+
+def _read_windows(path: Path, about: About) -> Predicted:
+    """Return all windows of the videos whose answers change most often, of equals the first."""
+    (rows,) = read_variants(path)
+    videos = video_numbers(rows["source_id"])
+    order = np.lexsort((rows["start_frame"].to_numpy(), videos))
+    videos, guesses = videos[order], rows["prediction"].to_numpy()[order]
+    flips = (guesses[1:] != guesses[:-1]) & (videos[1:] == videos[:-1])
+    counts = np.bincount(videos[1:][flips], minlength=int(videos.max()) + 1)
+    picked = np.argsort(-counts, kind="stable")[:_NUM_VIDEOS]
+    shown = [
+        _seen(rows, int(row))
+        for video in picked[counts[picked] > 0].tolist()
+        for row in order[videos == video]
+    ]
+    return Predicted(about, np.zeros(0), np.zeros(0, np.bool_), [], shown)
 
 
 def by_variant(shown: Sequence[Seen]) -> Iterator[tuple[str, list[Seen]]]:

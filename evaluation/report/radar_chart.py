@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from evaluation.columns import COLUMNS
-from evaluation.radar import AXES, radar
+from evaluation.radar import axes_of, radar
 from evaluation.report.charts import dash, legend, mark, places
 from evaluation.report.markup import Html, element, figure, join, notes, number, paragraph, table
 
@@ -29,15 +29,16 @@ def radar_figure(
         how: a sentence on how values were computed.
     """
     title = f"Five measures, from {baseline} to a perfect model"
+    five = axes_of(rows.values())
     axes = {
         axis: column
-        for axis, column in AXES.items()
+        for axis, column in five.items()
         if all(column in values for values in rows.values())
         and rows[baseline][column] != COLUMNS[column].best
     }
     left_out = [
         f"{axis} ({COLUMNS[column].heading}) is left out: {_reason(rows, baseline, column)}"
-        for axis, column in AXES.items()
+        for axis, column in five.items()
         if axis not in axes
     ]
     if len(axes) < 3:

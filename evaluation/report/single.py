@@ -13,7 +13,13 @@ from evaluation.measures.calibration import BIN_SIZE
 from evaluation.predictions import read_about
 from evaluation.published import PUBLISHED
 from evaluation.report.charts import reliability_chart
-from evaluation.report.gallery import Pictures, anomaly_sheets, failure_cards, sample_sheets
+from evaluation.report.gallery import (
+    Pictures,
+    anomaly_sheets,
+    failure_cards,
+    sample_sheets,
+    window_sheets,
+)
 from evaluation.report.markup import (
     Html,
     element,
@@ -205,9 +211,15 @@ def _samples(inputs: _Inputs) -> list[tuple[str, str, Html]]:
     sections = []
     for place, part in enumerate(inputs.results.sets):
         found = inputs.of(part)
-        if found is None or part.kind not in ("c", "c-bar", "p", "ood"):
+        if found is None or part.kind not in ("c", "c-bar", "p", "windows", "ood"):
             continue
-        if part.kind == "ood":
+        if part.kind == "windows":
+            about = (
+                "The videos whose answer changes most often from a window to the next, each window by the "
+                "frame in its middle."
+            )
+            drawn = window_sheets(found, inputs.pictures)
+        elif part.kind == "ood":
             about = "The anomalies of each set that the model is surest to know, surest first."
             drawn = anomaly_sheets(found, inputs.pictures)
         else:
@@ -222,9 +234,10 @@ def _samples(inputs: _Inputs) -> list[tuple[str, str, Html]]:
 def _whose(found: Predicted) -> str:
     first = found.shown[0]
     label = "" if first.label is None else f", class {found.about.classes[first.label]}"
+    source = "Source video" if found.about.clips else "Source picture"
     each = "kind of sequence" if found.about.kind == "p" else "corruption"
     return (
-        f"Source picture {first.source_id}{label}, under each {each}. Below each picture is the class that "
+        f"{source} {first.source_id}{label}, under each {each}. Below each picture is the class that "
         "the model takes it for."
     )
 
@@ -235,7 +248,10 @@ def _failures(inputs: _Inputs) -> list[tuple[str, str, Html]]:
         found = inputs.of(part)
         if found is None or part.kind not in _CLASSIFIED:
             continue
-        about = "The wrong predictions of the highest confidence, each source picture once" + (
+        each = "each source picture once"
+        if found.about.clips:
+            each = "each video once, its clip in the middle playing"
+        about = f"The wrong predictions of the highest confidence, {each}" + (
             " and each corruption twice at most; of equal confidence the mildest corruption first."
             if part.parts
             else "."

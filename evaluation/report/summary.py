@@ -11,7 +11,8 @@ from evaluation.report.markup import Html, element, facts, folded, join, notes, 
 from evaluation.results import Figure, Results, SetResult
 
 ABSENT = "–"
-BESIDE = ("Baseline", "PixMix")
+UNITS = "Percent, mT5D and loss raw. Lower is better, but for AUROC and AUPR."
+BESIDE = ("Baseline", "PixMix", "V-PixMix")
 """The published methods that stand in the first table; the others are below it."""
 
 Figures = Mapping[str, Figure]
@@ -131,9 +132,7 @@ def measures_table(results: Results) -> Html:
         remarks.append(f"No published numbers of {results.dataset} are known here.")
     return join(
         [
-            table(
-                header, rows, caption="Percent, mT5D raw. Lower is better, but for AUROC and AUPR."
-            ),
+            table(header, rows, caption=UNITS),
             notes(remarks),
             folded("What the measures mean", facts([_meaning(name) for name in names])),
             _all_published(results.dataset),
@@ -227,5 +226,5 @@ def _all_published(dataset: str) -> Html:
     return folded(
         "All published methods",
         table(header, rows, caption=f"{paper.title}. {paper.source}."),
-        paragraph("Percent, mT5D raw. Lower is better, but for AUROC and AUPR."),
+        paragraph(UNITS),
     )
