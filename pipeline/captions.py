@@ -9,6 +9,9 @@ from pipeline.progress import human_bytes
 
 Row = dict[str, Any]
 
+_NUM_FRAMES_TOLD = 3
+"""Frames of a clip whose decisions are put in words, where each has its own."""
+
 
 # ── one sample ──
 
@@ -17,7 +20,8 @@ def describe_base(row: Row) -> str:
     """Return the base transform: `crop 32×32 px at row −1, column 2, mirrored`."""
     top, left = _number(row["crop_y"]), _number(row["crop_x"])
     text = f"crop {row['crop_h']}×{row['crop_w']} px at row {top}, column {left}"
-    return f"{text}, mirrored" if row["flip"] else text
+    text = f"{text}, mirrored" if row["flip"] else text
+    return f"{text}, from frame {row['start_frame']}" if "start_frame" in row else text
 
 
 def describe_steps(row: Row) -> list[str]:
@@ -28,34 +32,74 @@ def describe_steps(row: Row) -> list[str]:
         return [f"{row['corruption']}, severity {row['severity']}"]
     if "perturbation" in row:
         return [f"sequence {row['perturbation']}, difficulty {row['difficulty']}"]
-    if "rounds" not in row:
-        return []
-    start = _op(row["start_op"], row["start_level"], row["start_negative"])
-    lines = [f"start: augmented copy, {start}" if start else "start: the crop itself"]
+    if "frames" in row:
+        return _describe_frames(row)
+    return _describe_rounds(row, _mixing(row)) if "rounds" in row else []
+
+
+def _mixing(row: Row) -> str:
+    return (
+        f"zoom {row['mixing_id']}" if "zoom_phase" in row else f"mixing picture {row['mixing_id']}"
+    )
+
+
+def _describe_rounds(row: Row, mixing: str) -> list[str]:
+    """Return PixMix's start and rounds, with `mixing` for what they mix in of the mixing set."""
+    lines = []
+    if row.get("zoom_phase") is not None:
+        factor, phase = _number(row["zoom_factor"], 4), _number(row["zoom_phase"], 2)
+        lines.append(
+            f"{mixing}: {row['zoom_direction']}wards by {factor} a frame, from phase {phase}"
+        )
+    if "start_op" in row:
+        start = _op(row["start_op"], row["start_level"], row["start_negative"])
+        lines.append(f"start: augmented copy, {start}" if start else "start: the crop itself")
     for step in row["rounds"]:
-        if step["operand"] == MIXING_PICTURE:
-            operand = f"mixing picture {row['mixing_id']}"
-        else:
+        operand = mixing
+        if step["operand"] != MIXING_PICTURE:
             operand = f"augmented copy, {_op(step['operand'], step['level'], step['negative'])}"
         verb = "multiply by" if step["mode"] == "multiply" else step["mode"]
-        weights = f"a={_number(step['a'], 2)}, b={_number(step['b'], 2)}"
-        lines.append(f"{verb} {operand} ({weights})")
+        lines.append(f"{verb} {operand} ({_weight(step, 'a')}, {_weight(step, 'b')})")
     return lines if row["rounds"] else [*lines, "no mixing"]
 
 
+def _weight(step: Row, name: str) -> str:
+    """Return a weight, or where it drifts its first and last value."""
+    last = f" to {_number(step['end_' + name], 2)}" if f"end_{name}" in step else ""
+    return f"{name}={_number(step[name], 2)}{last}"
+
+
+def _describe_frames(row: Row) -> list[str]:
+    """Return what was decided for the first frames, and in how many more they differ."""
+    lines, frames = [], row["frames"]
+    if "rounds" in row:
+        lines = _describe_rounds(row, "the mixing picture of each frame")
+    for number, frame in enumerate(frames[:_NUM_FRAMES_TOLD]):
+        if "rounds" in row:
+            steps = [f"mixing picture {frame['mixing_id']}" if frame["mixing_id"] else "no mixing"]
+        else:
+            steps = _describe_rounds({**row, **frame}, _mixing({**row, **frame}))
+        lines.append(f"frame {number}: {'; '.join(steps)}")
+    more = len(frames) - _NUM_FRAMES_TOLD
+    return [*lines, f"{more} more frames, each with its own"] if more > 0 else lines
+
+
 def _describe_pair(row: Row) -> list[str]:
-    """Return what mixup or CutMix did: the second picture with its crop, and the share of each."""
+    """Return what mixup, CutMix or VideoMix did: the second sample with its crop, and the share of each."""
     kept = row["label_weight"]
     if kept == 1:
         return ["no mixing"]
     crop = {
-        name: row[f"second_{name}"] for name in ("crop_y", "crop_x", "crop_h", "crop_w", "flip")
+        name: row[f"second_{name}"]
+        for name in ("crop_y", "crop_x", "crop_h", "crop_w", "flip", "start_frame")
+        if f"second_{name}" in row
     }
     how = "blended with"
     if "box_h" in row:
-        how = (
-            f"{row['box_h']}×{row['box_w']} px at row {row['box_y']}, column {row['box_x']} are of"
-        )
+        how = f"{row['box_h']}×{row['box_w']} px at row {row['box_y']}, column {row['box_x']}"
+        if "box_t" in row:
+            how += f" of frames {row['box_t']} to {row['box_t'] + row['box_len'] - 1}"
+        how += " are of"
     return [
         f"{how} {row['second_source_id']}, label {row['second_label']}",
         f"its {describe_base(crop)}",
@@ -128,6 +172,7 @@ def _shown(value: Any) -> str:
 _PAIRS = {
     "mixup": "the shares of the two labels, which are those of the two pictures in every pixel.",
     "cutmix": "the shares of the two labels, which are those of the pixels that show each picture.",
+    "videomix": "the shares of the two labels, which are those of the voxels that show each clip.",
 }
 """Family → what the caption of the labels means."""
 
@@ -143,6 +188,24 @@ _VARIANTS = {
     ),
 }
 """Family → a word of its captions, and what it means."""
+
+
+_CHOICES = {
+    ("vpixmix", "zoom"): [
+        (
+            "zoom",
+            "the frames of a clip meet frames of a zoom that follow each other, each showing it larger than "
+            "the one before by the factor told, or smaller. The phase is where in the zoom the first one is.",
+        )
+    ],
+    ("vpixmix", "frame"): [
+        (
+            "frame",
+            "every frame of a clip meets a mixing picture of its own; the first few are named.",
+        )
+    ],
+}
+"""(family, which picture frames meet) → more words of captions, and what they mean."""
 
 
 def describe_captions(dataset: Row) -> list[tuple[str, str]]:
@@ -169,17 +232,18 @@ def describe_captions(dataset: Row) -> list[tuple[str, str]]:
         return [*meanings, ("labels", _PAIRS[augmentation["family"]])]
     if augmentation["family"] in _VARIANTS:
         return [*meanings, _VARIANTS[augmentation["family"]]]
-    severity = augmentation.get("severity")
-    if severity is None:
+    if augmentation["family"] not in ("pixmix", "vpixmix"):
         return meanings
-    return [
-        *meanings,
-        (
-            "start",
+    severity = augmentation.get("severity")
+    if severity is not None:
+        meaning = (
             "what mixing begins with: the crop itself, or an augmented copy of it, which is the crop "
             "after one operation. The number is the operation's level, from 0.1 to the severity "
-            f"{severity:g}; a minus reverses its direction.",
-        ),
+            f"{severity:g}; a minus reverses its direction."
+        )
+        meanings.append(("start", meaning))
+    return [
+        *meanings,
         (
             "add, multiply",
             "the rounds of mixing, in order. Each mixes the picture so far, x, with the mixing picture "
@@ -191,6 +255,7 @@ def describe_captions(dataset: Row) -> list[tuple[str, str]]:
             "the weights of a round: a is that of the picture so far, b that of what is mixed in. "
             "With b near 0 it is hardly seen; with b below 0 it counts reversed: its bright parts darken.",
         ),
+        *_CHOICES.get((augmentation["family"], augmentation.get("picture")), ()),
     ]
 
 

@@ -157,7 +157,10 @@ def _parser() -> _Parser:
         "--out", type=_local_folder, metavar="DIR", help="where to write (default: ROOT.preview)"
     )
     preview.add_argument(
-        "--samples", type=positive, default=12, metavar="N", help="source pictures (default: 12)"
+        "--samples",
+        type=positive,
+        metavar="N",
+        help="sources shown (default: 12 pictures, or 4 clips)",
     )
     return parser
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.export import Export
     from pipeline.picture_sections import PicturesConfig
     from pipeline.pictures.picture_set import Tally
+    from pipeline.pictures.zoom_set import ZoomSet
 
 _LOSSES = 3
 
@@ -63,6 +64,7 @@ def _folder(text: str) -> Path:
 
 def run(options: argparse.Namespace, executor: Executor) -> int:
     """Do what the command line asks for and return the exit code."""
+    from pipeline.picture_sections import ZOOM_KINDS
     from pipeline.recipe import load_pictures
 
     if not (options.out or options.sheet or options.table):
@@ -72,6 +74,11 @@ def run(options: argparse.Namespace, executor: Executor) -> int:
     fields = {name: getattr(options, name) for name in ("count", "size", "seed")}
     config = load_pictures(options.what, options.overrides, fields)
     if options.out:
+        if config.kind in ZOOM_KINDS:
+            raise UsageError(
+                "--out: a set of zooms has no pictures to write; show their first frames with --sheet "
+                "FILE.png, or film one: dreamshards pictures zoom --out FILE.mp4"
+            )
         from pipeline.export import check_folder
 
         check_folder(options.out, config, options.format)
@@ -81,10 +88,14 @@ def run(options: argparse.Namespace, executor: Executor) -> int:
 
 def _make(options: argparse.Namespace, config: PicturesConfig, executor: Executor) -> int:
     from pipeline.pictures import open_pictures
+    from pipeline.pictures.zoom_set import ZoomSet
 
     begun = time.perf_counter()
     pictures = open_pictures(config, executor)
-    lines = []
+    if isinstance(pictures, ZoomSet):
+        shown, lines = pictures.stills(), _zoom_lines(pictures, time.perf_counter() - begun)
+    else:
+        shown, lines = pictures, []
     if options.out:
         from pipeline.export import export
 
@@ -95,16 +106,31 @@ def _make(options: argparse.Namespace, config: PicturesConfig, executor: Executo
         from pipeline.survey import draw_contact_sheet
 
         buffer = io.BytesIO()
-        draw_contact_sheet(pictures).save(buffer, "PNG")
+        draw_contact_sheet(shown).save(buffer, "PNG")
         publish_bytes(options.sheet, buffer.getvalue())
         lines.append(f"sheet {options.sheet}")
     if options.table:
         from pipeline.survey import format_table, survey
 
-        print("\n".join(format_table(survey(pictures))))
+        print("\n".join(format_table(survey(shown))))
     for line in lines:
         print(line)
     return _LOSSES if pictures.skipped else 0
+
+
+def _zoom_lines(zooms: ZoomSet, seconds: float) -> list[str]:
+    """Return what a set of zooms is, its digest, how it went, and what was skipped."""
+    from pipeline.progress import human_bytes, human_seconds, plural
+
+    work = f"opened in {human_seconds(seconds)}"
+    if zooms.tallies:
+        work += f"; accepted {', '.join(map(_accepted, zooms.tallies))}"
+    lines = [
+        f"{plural(len(zooms), 'zoom')}, {human_bytes(zooms.stored.pixels.nbytes)}",
+        f"digest {zooms.digest}",
+        work,
+    ]
+    return [*lines, *(f"skipped {name}: {reason}" for name, reason in zooms.skipped)]
 
 
 def _closing(out: Path, done: Export, tallies: Sequence[Tally], seconds: float) -> list[str]:

@@ -35,7 +35,7 @@ from pipeline.pictures import open_pictures
 from pipeline.pictures.picture_set import PictureSet, group_of
 from pipeline.progress import PlainProgress
 from pipeline.publish import check_writable, claimed, fsync_folder, publish, storage_error
-from pipeline.shards.codecs import CODECS, npy_header
+from pipeline.shards.codecs import CODECS, Encoding, npy_header
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import FORMAT_VERSION, PARTIAL_NAME, RECIPE_NAME
 
@@ -88,6 +88,7 @@ def export(out: Path, config: PicturesConfig, form: Format, executor: Executor) 
     """
     check_folder(out, config, form)
     pictures = open_pictures(config, executor)
+    assert isinstance(pictures, PictureSet), "zooms are no pictures"
     if form == "npy":
         _check_one_size(pictures, out)
     identity = {**_identity(config, form), "digest": pictures.digest}
@@ -192,7 +193,7 @@ def _encode(picture: npt.NDArray[np.uint8], form: Format) -> bytes:
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "PNG")
         return buffer.getvalue()
-    return bytes(CODECS["jpg"].encode(picture[None], _JPEG_QUALITY)[0])
+    return bytes(CODECS["jpg"].encode(picture[None], Encoding(_JPEG_QUALITY))[0])
 
 
 def _write_durably(temporary: Path, path: Path, content: bytes) -> None:

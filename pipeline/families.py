@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.clip_families import VIDEOMIX_FAMILY, VPIXMIX_FAMILY
 from pipeline.family import U8, Family, FamilyPlan, Place
+from pipeline.pictures.picture_set import PictureSet
 from pipeline.plan import pair_columns, pixmix_columns
 from pipeline.plan.base import BasePlan, resized_side
 from pipeline.plan.pairs import (
@@ -67,12 +69,12 @@ def _pixmix_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
 
 
 def _render_pixmix(plan: Any, bases: U8, inputs: Inputs, slots: Slots) -> None:
-    assert inputs.pictures is not None
+    assert isinstance(inputs.pictures, PictureSet)
     render_pixmix_into(plan, bases, inputs.pictures, slots)
 
 
 def _mixing_crops(plan: PixMixPlan, inputs: Inputs) -> list[U8 | None]:
-    assert inputs.pictures is not None
+    assert isinstance(inputs.pictures, PictureSet)
     size = inputs.recipe.transform.size
     crops: list[U8 | None] = [None] * len(plan.picture)
     for i in np.flatnonzero(plan.picture >= 0).tolist():
@@ -147,7 +149,7 @@ FAMILIES: dict[str, Family] = {
     "clean": Family(
         draw=lambda inputs, place: (),
         render=lambda plan, bases, inputs, slots: slots.put(bases),
-        fields=(),
+        fields=lambda recipe: (),
         columns=lambda plan, inputs: [],
         from_columns=lambda table, recipe: (),
         partner=None,
@@ -156,7 +158,7 @@ FAMILIES: dict[str, Family] = {
     "pixmix": Family(
         draw=_draw_pixmix,
         render=_render_pixmix,
-        fields=pixmix_columns.FIELDS,
+        fields=lambda recipe: pixmix_columns.FIELDS,
         columns=_pixmix_columns,
         from_columns=_pixmix_from_columns,
         partner="mixing picture",
@@ -165,18 +167,20 @@ FAMILIES: dict[str, Family] = {
     "mixup": Family(
         draw=_draw_mixup,
         render=_render_mixup,
-        fields=pair_columns.MIXUP_FIELDS,
+        fields=lambda recipe: pair_columns.MIXUP_FIELDS,
         columns=_pair_columns,
         from_columns=lambda table, recipe: pair_columns.pairs_from_columns(table, MixupPlan),
         partner="second picture",
         partners=_second_pictures,
     ),
+    "vpixmix": VPIXMIX_FAMILY,
+    "videomix": VIDEOMIX_FAMILY,
     "corruptions": CORRUPTIONS_FAMILY,
     "perturbations": PERTURBATIONS_FAMILY,
     "cutmix": Family(
         draw=_draw_cutmix,
         render=_render_cutmix,
-        fields=pair_columns.CUTMIX_FIELDS,
+        fields=lambda recipe: pair_columns.CUTMIX_FIELDS,
         columns=_pair_columns,
         from_columns=lambda table, recipe: pair_columns.pairs_from_columns(table, CutMixPlan),
         partner="second picture",

@@ -55,11 +55,12 @@ class Family(NamedTuple):
     Attributes:
         draw: (inputs, place) → plan.
         render: (plan, base pictures [n, S, S, 3] or clips [n, T, S, S, 3], inputs, slots of n samples).
-        fields: the manifest's columns for it.
+        fields: recipe → the manifest's columns for it.
         columns: (plan, inputs) → one array for each field.
         from_columns: (manifest rows, recipe) → plan.
         partner: what samples are mixed with, None where they are not.
-        partners: (plan, inputs) → for each sample its partner, uint8 [S, S, 3], None where it met none.
+        partners: (plan, inputs) → for each sample its partner, uint8 [S, S, 3], or of a clip what each frame
+            met, [T, S, S, 3]; None where it met none.
         shape: (plan, recipe) → that of every sample of the plan.
         whole: (plan, recipe) → whether `render` is given whole pictures, a list of uint8 [H, W, 3] after the
             base transform's resize, in place of base pictures.
@@ -67,10 +68,10 @@ class Family(NamedTuple):
 
     draw: Callable[[Inputs, Place], FamilyPlan]
     render: Callable[[Any, Any, Inputs, Slots], None]
-    fields: Sequence[pa.Field]
+    fields: Callable[[Recipe], Sequence[pa.Field]]
     columns: Callable[[Any, Inputs], list[pa.Array]]
     from_columns: Callable[[pa.Table, Recipe], FamilyPlan]
-    partner: Literal["mixing picture", "second picture"] | None
+    partner: Literal["mixing picture", "second picture", "second clip"] | None
     partners: Callable[[Any, Inputs], list[U8 | None]]
     shape: Callable[[Any, Recipe], tuple[int, ...]] = _base_shape
     whole: Callable[[Any, Recipe], bool] = _never

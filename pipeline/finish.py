@@ -26,6 +26,7 @@ from pipeline.shards.layout import (
     epoch_manifest,
 )
 from pipeline.shards.manifest import read_rows, read_summary, write_epoch_manifest
+from pipeline.source_sections import VideoConfig
 from pipeline.variants import sample_shape, variants
 
 _PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray", "simplejpeg")
@@ -115,9 +116,15 @@ def _content(
         "shards": shards,
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in _PACKAGES},
+            **{package: version(package) for package in _packages(recipe)},
         },
     }
+
+
+def _packages(recipe: Recipe) -> list[str]:
+    """Return the packages whose versions may tell in a root's bytes."""
+    with_pyav = recipe.shards.codec == "mp4" or isinstance(recipe.source, VideoConfig)
+    return [*_PACKAGES, *(["av"] if with_pyav else [])]
 
 
 def _sample(recipe: Recipe) -> Json:

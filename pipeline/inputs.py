@@ -13,6 +13,7 @@ from pipeline.pictures import open_pictures
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import Inputs
 from pipeline.settings import override
+from pipeline.shards.clip_codecs import pyav
 from pipeline.shards.dataset import Json
 from pipeline.shards.store import Store
 from pipeline.sources import open_source
@@ -27,8 +28,10 @@ def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
     """List and check the source; decode or generate the mixing set, or map it from the cache; find the frost.
 
     Raises:
-        DreamshardsError: something named is missing, unreadable or too small.
+        DreamshardsError: something named is missing, unreadable or too small, or a package that it needs.
     """
+    if recipe.shards.codec == "mp4":
+        pyav()  # missed now, not in the first shard
     source = open_source(recipe.source, executor)
     pictures = None
     if recipe.mixing_set is not None:

@@ -271,17 +271,18 @@ class Recipe(Section):
     def _codec(self) -> str:
         if self.shards.codec != "auto":
             return self.shards.codec
-        if self.makes_clips:
+        if self.transform.size <= 64 or self.augmentation.family == "perturbations":
             return "npy"
-        return "npy" if self.transform.size <= 64 else "jpg"
+        return "mjpg" if self.makes_clips else "jpg"
 
     def resolved(self) -> Recipe:
         """Fill in every value left to the recipe's own rules, so that nothing is implied.
 
-        Codec: npy up to 64 px and of clips, jpg above. Quality: 95 for jpg and webp. Size of mixing pictures,
-        and the shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of mixing
-        pictures of an array, which stay as they are. Families that use no mixing set keep none. Of test sets
-        the names of variants, the scale of their constants and the number of epochs.
+        Codec: npy up to 64 px and of perturbations, above jpg, of clips mjpg. Quality: 95 for jpg, webp and
+        mjpg; chroma of clips 444, crf of mp4 16, chosen from `make bench ARGS=clip-codecs`. Size of mixing
+        pictures, and the shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of
+        mixing pictures of an array, which stay as they are. Families that use no mixing set keep none. Of
+        test sets the names of variants, the scale of their constants and the number of epochs.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in WITH_QUALITY:
@@ -290,7 +291,7 @@ class Recipe(Section):
         if codec in ("mjpg", "mp4"):
             chroma = chroma or "444"
         if codec == "mp4" and crf is None:
-            crf = 18
+            crf = 16
         choices = {"codec": codec, "quality": quality, "crf": crf, "chroma": chroma}
         shards = self.shards.model_copy(update=choices)
         pictures = self.mixing_set if self.augmentation.family in WITH_MIXING_SET else None

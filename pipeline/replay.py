@@ -22,6 +22,7 @@ from pipeline.sampling import (
     Inputs,
     Plan,
     draw_plan,
+    encode_samples,
     plan_columns,
     plan_fields,
     plan_from_rows,
@@ -88,9 +89,8 @@ def draw_rows(inputs: Inputs, epoch: int, start: int, stop: int) -> pa.Table:
 
 def encode_rows(inputs: Inputs, rows: pa.Table) -> list[bytes]:
     """Render manifest rows again and encode them as their shards hold them."""
-    shards = inputs.recipe.shards
     samples = render_plan(inputs, plan_from_rows(inputs.recipe, rows))
-    return [bytes(payload) for payload in CODECS[shards.codec].encode(samples, shards.quality)]
+    return [bytes(payload) for payload in encode_samples(inputs.recipe, samples)]
 
 
 def replay(

@@ -21,11 +21,11 @@ from pipeline.sampling import (
     Inputs,
     Plan,
     draw_plan,
+    encode_samples,
     plan_shape,
     render_plan,
     samples_per_shard,
 )
-from pipeline.shards.codecs import CODECS
 from pipeline.shards.layout import ShardName, count_shards
 from pipeline.sources.clips import ClipSource
 from pipeline.worker import (
@@ -82,14 +82,13 @@ def _render_by_source(inputs: Inputs, plans: Sequence[Plan]) -> list[list[bytes]
     joined = Plan.joined(plans)
     order = _decoding_order(inputs, joined)
     by_source = joined.take(order)
-    encode, quality = CODECS[recipe.shards.codec].encode, recipe.shards.quality
     found = [b""] * len(order)
     chunk = chunk_rows(recipe, plan_shape(inputs, joined))
     together = max(1, chunk // len(plans)) * len(plans)  # whole sources
     for start in range(0, len(order), together):
         rows = order[start : start + together].tolist()
         samples = render_plan(inputs, by_source.rows(start, start + together))
-        for row, payload in zip(rows, encode(samples, quality), strict=True):
+        for row, payload in zip(rows, encode_samples(recipe, samples), strict=True):
             found[row] = bytes(payload)
     num = len(order) // len(plans)
     return [found[start : start + num] for start in range(0, len(found), num)]

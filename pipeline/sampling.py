@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.families import FAMILIES, FamilyPlan, Place
 from pipeline.pictures.picture_set import PictureSet
+from pipeline.pictures.zoom_set import ZoomSet
 from pipeline.plan.base import BasePlan, ClipBasePlan, draw_base, draw_starts, resized_side
 from pipeline.plan.order import source_indices
 from pipeline.plan.reuse import reused_indices
@@ -18,7 +19,7 @@ from pipeline.recipe import Recipe
 from pipeline.render.base import render_bases
 from pipeline.render.clips import render_clips
 from pipeline.render.slots import Slots
-from pipeline.shards.codecs import record_bytes
+from pipeline.shards.codecs import CODECS, Encoding, record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
 from pipeline.sources.clips import ClipSource
 from pipeline.sources.images import resize_shorter_side
@@ -42,7 +43,7 @@ class Inputs(NamedTuple):
 
     recipe: Recipe
     source: PictureSource | ClipSource
-    pictures: PictureSet | None
+    pictures: PictureSet | ZoomSet | None
     frost: FrostPictures | None = None
 
 
@@ -100,6 +101,13 @@ def sample_bytes(recipe: Recipe, epoch: int) -> int:
     """Return the bytes that a sample of an epoch is reckoned to take in a tar; exact for npy."""
     frames = num_frames(recipe, epoch)
     return record_bytes(recipe.shards.codec, recipe.transform.size, frames)
+
+
+def encode_samples(recipe: Recipe, samples: U8) -> U8 | Sequence[bytes]:
+    """Return n samples as a recipe's shards hold them: uint8 [n, size], or n byte strings."""
+    shards = recipe.shards
+    how = Encoding(shards.quality, shards.chroma, shards.crf)
+    return CODECS[shards.codec].encode(samples, how)
 
 
 def source_order(recipe: Recipe, num_samples: int, epoch: int, start: int, stop: int) -> I64:
@@ -203,7 +211,7 @@ CLIP_FIELDS = (pa.field("start_frame", pa.int32(), nullable=False),)
 def plan_fields(recipe: Recipe) -> tuple[pa.Field, ...]:
     """Return the manifest's plan columns of a recipe."""
     of_clips = () if recipe.clip_frames is None else CLIP_FIELDS
-    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields)
+    return (*BASE_FIELDS, *of_clips, *FAMILIES[recipe.augmentation.family].fields(recipe))
 
 
 def plan_columns(inputs: Inputs, plan: Plan) -> list[pa.Array]:

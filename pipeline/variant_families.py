@@ -11,7 +11,9 @@ import pyarrow as pa
 from pipeline.corruptions import CORRUPTIONS, corrupt
 from pipeline.corruptions.perturbations import PERTURBATIONS, perturb
 from pipeline.family import U8, Family, FamilyPlan, Place
+from pipeline.pictures.splitmix import next_word
 from pipeline.plan.variants import (
+    U64,
     VariantPlan,
     draw_variants,
     groups,
@@ -20,6 +22,7 @@ from pipeline.plan.variants import (
     variants_from_columns,
 )
 from pipeline.recipe import Recipe
+from pipeline.render.jit import kernel, read_only
 from pipeline.render.slots import Slots
 from pipeline.variants import moves_whole, variants
 
@@ -46,14 +49,52 @@ def _draw(inputs: Inputs, place: Place, known: Sequence[str], level: int | None)
 # ── corruptions ──
 
 
+SENSOR_NOISE = frozenset(
+    (
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "blue_noise_sample",
+        "brownish_noise",
+    )
+)
+"""Corruptions that are noise of the sensor, new in every frame of a clip; all others stay over it."""
+
+
+@kernel
+def _fill_frame_seeds(seeds: U64, out: U64) -> None:
+    state = np.empty(1, np.uint64)
+    for i in range(len(seeds)):
+        state[0] = seeds[i]
+        out[i, 0] = seeds[i]
+        for frame in range(1, out.shape[1]):
+            out[i, frame] = next_word(state)
+
+
+def frame_seeds(name: str, seeds: U64, num_frames: int) -> U64:
+    """Return the seed of each frame of n clips, uint64 [n, T], of the clips' own [n].
+
+    The first frame's is the clip's; of noise of the sensor, the others' are words drawn from it.
+    """
+    if name not in SENSOR_NOISE:
+        return np.repeat(seeds[:, None], num_frames, axis=1)
+    out = np.empty((len(seeds), num_frames), np.uint64)
+    _fill_frame_seeds(read_only(seeds), out)
+    return out
+
+
 def _render_corruptions(plan: VariantPlan, bases: U8, inputs: Inputs, slots: Slots) -> None:
+    """Corrupt pictures, or the frames of clips one by one."""
     section = inputs.recipe.augmentation
     assert section.family == "corruptions"
+    num_frames = inputs.recipe.clip_frames or 1
     out = np.empty_like(bases)
     for place, severity, rows in groups(plan):
-        seeds, name = plan.noise_seed[rows], _CORRUPTIONS[place]
-        settings = {"scale": section.scale, "frost": inputs.frost}
-        out[rows] = corrupt(name, bases[rows], severity, seeds, **settings)  # type: ignore[arg-type]
+        name = _CORRUPTIONS[place]
+        seeds = frame_seeds(name, plan.noise_seed[rows], num_frames).reshape(-1)
+        frames = bases[rows].reshape(len(seeds), *bases.shape[-3:])
+        corrupted = corrupt(name, frames, severity, seeds, scale=section.scale, frost=inputs.frost)
+        out[rows] = corrupted.reshape(len(rows), *bases.shape[1:])
     slots.put(out)
 
 
@@ -64,7 +105,7 @@ def _corruptions_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
 CORRUPTIONS_FAMILY = Family(
     draw=lambda inputs, place: _draw(inputs, place, _CORRUPTIONS, None),
     render=_render_corruptions,
-    fields=_CORRUPTION_FIELDS,
+    fields=lambda recipe: _CORRUPTION_FIELDS,
     columns=lambda plan, inputs: variant_columns(plan, _CORRUPTIONS),
     from_columns=_corruptions_from_columns,
     partner=None,
@@ -133,7 +174,7 @@ def _perturbations_from_columns(table: pa.Table, recipe: Recipe) -> FamilyPlan:
 PERTURBATIONS_FAMILY = Family(
     draw=_draw_perturbations,
     render=_render_perturbations,
-    fields=_PERTURBATION_FIELDS,
+    fields=lambda recipe: _PERTURBATION_FIELDS,
     columns=lambda plan, inputs: variant_columns(plan, _PERTURBATIONS),
     from_columns=_perturbations_from_columns,
     partner=None,

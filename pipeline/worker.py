@@ -26,6 +26,7 @@ from pipeline.sampling import (
     Inputs,
     Plan,
     draw_plan,
+    encode_samples,
     plan_columns,
     plan_fields,
     plan_shape,
@@ -177,7 +178,7 @@ def _rendered(inputs: Inputs, plan: Plan) -> Iterator[tar.Payloads]:
     for start in range(0, len(plan.sources), chunk):
         rows = plan.rows(start, start + chunk)
         if codec.prefix is None:
-            yield codec.encode(render_plan(inputs, rows), recipe.shards.quality)
+            yield encode_samples(recipe, render_plan(inputs, rows))
         else:
             fill = partial(_fill, inputs, rows)
             yield tar.InPlace(len(rows.sources), codec.prefix(shape), math.prod(shape), fill)

@@ -255,8 +255,8 @@ def test_a_preview_shows_every_name_and_the_frames_of_clips(
     preview(roots["p"], tmp_path / "p", 2, (), InlineExecutor())
     page = (tmp_path / "p/index.html").read_text()
     assert page.count("sequence translate, difficulty 2") == 2
-    assert page.count("alt=") == 2 + 2 * 3 * 3
-    assert page.count("last frame</div>") == 6
+    assert page.count("alt=") == 2 + 2 * 3 * 2
+    assert page.count('data-frames="31"') == 2 * 2
     with Image.open(tmp_path / "p/contact-sheet.png") as sheet:
         assert sheet.width > 3 * 3 * 96
 

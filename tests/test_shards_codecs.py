@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.recipe import PICTURE_CODECS
 from pipeline.shards import tar
-from pipeline.shards.codecs import CODECS, npy_header, record_bytes
+from pipeline.shards.codecs import CODECS, Encoding, npy_header, record_bytes
 from pipeline.shards.layout import keys
 
 LEAST_PSNR = {"jpg": 32, "webp": 26}
@@ -37,7 +38,7 @@ def noise(num: int, size: int) -> np.ndarray:
 
 
 def encode(name: str, pictures: np.ndarray, quality: int | None = None) -> list[bytes]:
-    return [bytes(payload) for payload in CODECS[name].encode(pictures, quality)]
+    return [bytes(payload) for payload in CODECS[name].encode(pictures, Encoding(quality))]
 
 
 def decode(name: str, payloads: list[bytes]) -> np.ndarray:
@@ -89,7 +90,7 @@ def test_npy_refuses_to_load_a_pickle():
 
 @pytest.mark.parametrize("size", [8, 31, 32, 33, 64, 224])
 def test_record_bytes_is_exact_for_npy(size):
-    payloads = CODECS["npy"].encode(noise(2, size), None)
+    payloads = CODECS["npy"].encode(noise(2, size), Encoding())
     records = tar.pack(keys(0, 0, 2), "npy", payloads, np.zeros(2, np.int32))
     assert 2 * record_bytes("npy", size) == len(records.content)
 
@@ -106,7 +107,7 @@ def test_record_bytes_is_of_the_right_order_for_the_others(name):
 # ── all codecs ──
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", PICTURE_CODECS)
 @pytest.mark.parametrize("size", [8, 32, 33])
 def test_lossless_codecs_give_back_every_pixel_and_others_nearly(name, size):
     black, white = (
@@ -126,7 +127,7 @@ def test_lossless_codecs_give_back_every_pixel_and_others_nearly(name, size):
         assert psnr(found[3:6], pictures[3:6]) > LEAST_PSNR[name]
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", PICTURE_CODECS)
 def test_encoding_is_deterministic_and_does_not_depend_on_the_batch(name):
     quality = None if CODECS[name].lossless else 90
     pictures = np.concatenate([noise(2, 32), smooth(2, 32)])
@@ -138,7 +139,7 @@ def test_encoding_is_deterministic_and_does_not_depend_on_the_batch(name):
     assert encode(name, strided, quality) == payloads
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", PICTURE_CODECS)
 def test_no_pictures_give_no_payloads(name):
     assert encode(name, np.empty((0, 32, 32, 3), np.uint8)) == []
 

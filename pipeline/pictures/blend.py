@@ -97,6 +97,7 @@ def make_blend_pictures(config: BlendPictures, executor: Executor) -> PictureSet
             yield _named(chunk, made[jobs[chunk.number].family].name)
         number = len(jobs)
         for part, pictures in zip(other, sets, strict=True):
+            assert isinstance(pictures, PictureSet), "no part of a blend is a zoom"
             for chunk in _copied(pictures, number):
                 yield _named(chunk, part.name)
                 number = chunk.number + 1

@@ -3,7 +3,8 @@
 An entry is a folder named by the key of what it holds:
 
     <cache>/pictures/<key>/pixels.npy       uint8 [total], the pictures end to end
-                           index.parquet    id, offset, height, width; digest, skipped, tallies as metadata
+                           index.parquet    id, offset, height, width, and details if there are any;
+                                            digest, skipped, tallies as metadata
 
 It is written under a temporary name and renamed when whole and durable, so a name that exists is
 complete. Until then each chunk that was made lies beside it (`pipeline.pictures.chunks`), so that a run
@@ -55,7 +56,10 @@ class BrokenEntryError(Exception):
 
 
 def cached(
-    key: str, num_pictures: int, make: Callable[[ChunkStore], Iterable[Chunk]]
+    key: str,
+    num_pictures: int,
+    make: Callable[[ChunkStore], Iterable[Chunk]],
+    noun: str = "pictures",
 ) -> PictureSet:
     """Return the set stored under `key`, storing what `make` yields if there is none.
 
@@ -64,6 +68,7 @@ def cached(
         num_pictures: how many are expected, for the progress line.
         make: given the chunks that an earlier run left, yields all others, in any order. Memory holds
             those that wait for an earlier one.
+        noun: what the progress line counts.
 
     A broken entry is reported and replaced. Two processes that make one set at once both succeed; one
     copy is kept.
@@ -87,7 +92,7 @@ def cached(
             temporary.mkdir(parents=True)
             _remove_abandoned(entry.parent)
             store.__enter__()
-        progress = PlainProgress("mixing set: making", num_pictures, "pictures")
+        progress = PlainProgress("mixing set: making", num_pictures, noun)
         _write(temporary, _in_order(make(store), store, entry.parent), progress)
         with _storing(entry.parent):
             _publish(temporary, entry)
@@ -128,7 +133,10 @@ def open_entry(entry: Path) -> PictureSet:
     except (OSError, ValueError, EOFError, pa.ArrowException) as error:
         raise BrokenEntryError(str(error)) from error
     metadata = index.schema.metadata or {}
-    if not index.schema.equals(_SCHEMA) or metadata.get(b"format") != _FORMAT or not len(index):
+    schema = pa.schema(
+        [*_SCHEMA, *(pa.field(name, pa.float64()) for name in index.schema.names[4:])]
+    )
+    if not index.schema.equals(schema) or metadata.get(b"format") != _FORMAT or not len(index):
         raise BrokenEntryError(
             f"{_INDEX} has not the columns and metadata of format {_FORMAT.decode()}"
         )
@@ -153,6 +161,7 @@ def open_entry(entry: Path) -> PictureSet:
         digest=metadata[b"digest"].decode(),
         skipped=tuple(Skipped(*item) for item in json.loads(metadata[b"skipped"])),
         tallies=tuple(Tally(*item) for item in json.loads(metadata[b"tallies"])),
+        details={name: table[name].to_numpy() for name in index.schema.names[4:]},
     )
 
 
@@ -164,6 +173,7 @@ def _write(folder: Path, chunks: Iterable[Chunk], progress: PlainProgress) -> No
     ids: list[str] = []
     skipped: list[Skipped] = []
     tallies: list[Tally] = []
+    details: dict[str, list[float]] = {}
     with _storing(folder.parent), (folder / _PIXELS).open("xb") as file:
         file.write(_npy_header(0))
     for chunk in chunks:
@@ -175,16 +185,19 @@ def _write(folder: Path, chunks: Iterable[Chunk], progress: PlainProgress) -> No
         ids += chunk.ids
         skipped += chunk.skipped
         tallies += chunk.tallies
+        for name, values in chunk.details.items():
+            details.setdefault(name, []).extend(values)
         progress.show(len(ids) + len(skipped))
     sizes = 3 * np.array(heights, np.int64) * np.array(widths, np.int64)
     metadata = {
         "format": _FORMAT,
-        "digest": set_digest(hashed, ids, heights, widths),
+        "digest": set_digest(hashed, ids, heights, widths, *details.values()),
         "skipped": json.dumps(skipped),
         "tallies": json.dumps(merged(tallies)),
     }
+    schema = pa.schema([*_SCHEMA, *(pa.field(name, pa.float64()) for name in details)], metadata)
     table = pa.table(
-        [ids, np.cumsum(sizes) - sizes, heights, widths], schema=_SCHEMA.with_metadata(metadata)
+        [ids, np.cumsum(sizes) - sizes, heights, widths, *details.values()], schema=schema
     )
     with _storing(folder.parent):
         with (folder / _PIXELS).open("r+b") as file:

@@ -36,6 +36,7 @@ class Chunk(NamedTuple):
         ids: one per picture.
         skipped: what this chunk left out.
         tallies: how often its pictures were drawn, for generated ones.
+        details: further numbers of its pictures, by name, for sets that have any.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Chunk(NamedTuple):
     ids: list[str]
     skipped: tuple[Skipped, ...] = ()
     tallies: tuple[Tally, ...] = ()
+    details: dict[str, list[float]] = {}  # noqa: RUF012 - never changed
 
 
 def chunk_length(size: int) -> int:
@@ -116,6 +118,7 @@ class ChunkStore:
             ids=rest["ids"],
             skipped=tuple(Skipped(*item) for item in rest["skipped"]),
             tallies=tuple(Tally(*item) for item in rest["tallies"]),
+            details=rest["details"],
         )
 
     def save(self, chunk: Chunk) -> None:

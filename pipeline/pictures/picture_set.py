@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,9 +58,10 @@ class PictureSet:
         offsets: int64 [N].
         heights, widths: int32 [N], pixels.
         ids: string [N], file names below the folder, or the generator's names.
-        digest: hex SHA-256 over sizes, ids and pixels: the identity of the set.
+        digest: hex SHA-256 over sizes, ids, details and pixels: the identity of the set.
         skipped: the files left out under `on_unreadable: skip`.
         tallies: how often generated pictures were drawn, one for each kind.
+        details: further numbers of each picture, float64 [N] by name, for sets that have any.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -71,6 +72,7 @@ class PictureSet:
     digest: str
     skipped: tuple[Skipped, ...] = ()
     tallies: tuple[Tally, ...] = ()
+    details: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -90,7 +92,8 @@ class PictureSet:
         hashed = hashlib.sha256()
         for index in range(len(self)):
             hashed.update(np.ascontiguousarray(self.picture(index)).data)
-        found = set_digest(hashed, self.ids.to_pylist(), self.heights, self.widths)
+        ids, details = self.ids.to_pylist(), self.details.values()
+        found = set_digest(hashed, ids, self.heights, self.widths, *details)
         if found != self.digest:
             raise DreamshardsError(
                 f"the mixing set is damaged: expected digest {self.digest}, found {found}; "
@@ -103,9 +106,12 @@ def set_digest(
     ids: Sequence[str],
     heights: Sequence[int] | npt.NDArray[Any],
     widths: Sequence[int] | npt.NDArray[Any],
+    *details: Sequence[float] | npt.NDArray[Any],
 ) -> str:
     """Return the digest of a set, given the SHA-256 state after all its pixels in order."""
-    table = [list(row) for row in zip(ids, map(int, heights), map(int, widths), strict=True)]
+    numbers = [map(float, column) for column in details]
+    columns = ids, map(int, heights), map(int, widths), *numbers
+    table = [list(row) for row in zip(*columns, strict=True)]
     text = json.dumps(table, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(pixels.digest() + text.encode()).hexdigest()
 

@@ -6,7 +6,7 @@ Julia sets", 1990); so a magnification by |λ| that turns along with it ends whe
 depth is ever reached at which float64 runs out. Frames come in two ways:
 
 * `frame` follows the orbits of every pixel: exact, some milliseconds each.
-* `strip_frames` reads a strip that `make_strip` made of one loop: well under a millisecond for a
+* `zoom_strip.fill_frames` reads a strip that `make_strip` made of one loop: a tenth of a millisecond for a
   frame of 112 pixels, and at any factor per frame.
 """
 
@@ -23,7 +23,9 @@ from pipeline.pictures.arithmetic import exp, log
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.escape import draw_style
 from pipeline.pictures.escape_kernels import Formula, Style
-from pipeline.pictures.zoom_kernels import STRIP_LEVELS, Spiral
+from pipeline.pictures.zoom_frames import STRIP_LEVELS
+from pipeline.pictures.zoom_kernels import Spiral
+from pipeline.pictures.zoom_strip import Strip
 from pipeline.pictures.zoom_targets import Course, draw_course
 
 U8 = npt.NDArray[np.uint8]
@@ -37,6 +39,7 @@ _RICH = 0.45  # a target as interesting as this needs no rival
 _STYLES = 6
 _PREVIEW_SIDE = 42
 _SPACING_ULPS = 64  # of pixels; closer ones are told apart by few bits: 1.2 % look wrong
+_LARGEST_STRIP = 2048  # positions in larger ones might not fit into 32 bits
 _STRIP_UNIT = 1 << (STRIP_LEVELS - 1)
 
 
@@ -67,31 +70,16 @@ class Zoom(NamedTuple):
         return float(exp(self.spiral.growth / self.num_frames))
 
 
-class Strip(NamedTuple):
-    """One loop of a zoom in logarithmic polar coordinates: all that endless clips need.
-
-    Attributes:
-        pyramid: uint8 [n], the RGB cells of [rows, columns] and four halvings, end to end.
-        rows, columns: of the finest level.
-        twist: columns by which the loop's end is displaced against its beginning.
-        growth, roll: ln |λ| and arg λ of the loop.
-    """
-
-    pyramid: U8
-    rows: int
-    columns: int
-    twist: int
-    growth: float
-    roll: float
-
-
-def make_zoom(seed: int, index: int, *, kind: str = "mandelbrot", factor: float = 1.02) -> Zoom:
+def make_zoom(
+    seed: int, index: int, *, kind: str = "mandelbrot", factor: float = 1.02, attempt: int = 0
+) -> Zoom:
     """Return zoom `index` of the family `seed`: of several targets and styles the busiest.
 
     Args:
         seed, index: name the zoom; 0 to 2⁶⁴ − 1.
         kind: "mandelbrot" or "julia".
         factor: magnification per frame, 1.001 to 1.25; met to within 2 % of its logarithm.
+        attempt: another draw of the same zoom.
 
     Raises:
         ValueError: another kind, or a factor outside that range.
@@ -100,7 +88,7 @@ def make_zoom(seed: int, index: int, *, kind: str = "mandelbrot", factor: float 
         raise ValueError(f"a zoom of kind {kind!r}: choose one of {', '.join(KINDS)}")
     if not _SLOWEST <= factor <= _FASTEST:
         raise ValueError(f"a zoom by {factor} per frame: choose {_SLOWEST} to {_FASTEST}")
-    draws = Draws(seed, _PURPOSE + KINDS.index(kind), index, 0)
+    draws = Draws(seed, _PURPOSE + KINDS.index(kind), index, attempt)
     course = draw_course(kind, factor, draws)
     for _ in range(_TARGETS - 1):
         if course.interest >= _RICH:
@@ -178,61 +166,18 @@ def make_strip(zoom: Zoom, size: int, *, supersampling: int = 2) -> Strip:
     other sizes too; larger ones are then less sharp.
 
     Raises:
-        ValueError: see `frame`.
+        ValueError: see `frame`; or `size` is above 2048.
     """
     check_depth(zoom, size)
+    if size > _LARGEST_STRIP:
+        raise ValueError(f"a strip for frames of {size} pixels: choose 1 to {_LARGEST_STRIP}")
     unit, spiral = _STRIP_UNIT, zoom.spiral
     columns = unit * max(round(math.pi * size / unit), 2)
     rows = unit * max(round(columns * spiral.growth / (2 * math.pi) / unit), 1)
     twist = unit * round(spiral.roll * columns / (2 * math.pi) / unit)
-    levels = [np.empty((rows, columns, 3), np.uint8)]
-    zoom_kernels.paint_strip(zoom.formula, spiral, zoom.style, twist, supersampling, levels[0])
-    for _ in range(STRIP_LEVELS - 1):
-        finer = levels[-1]
-        levels.append(np.empty((finer.shape[0] // 2, finer.shape[1] // 2, 3), np.uint8))
-        zoom_kernels.halve(finer, levels[-1])
-    pyramid = np.concatenate([level.reshape(-1) for level in levels])
-    return Strip(pyramid, rows, columns, twist, spiral.growth, spiral.roll)
-
-
-def strip_frames(
-    strip: Strip, start_phase: float, factor: float, direction: int, num_frames: int, size: int
-) -> U8:
-    """Return a clip of an endless zoom, uint8 [num_frames, size, size, 3].
-
-    Args:
-        strip: from `make_strip`.
-        start_phase: where in the loop the first frame lies, [0, 1).
-        factor: magnification per frame, above 1; need not be that of the zoom.
-        direction: 1 inwards, −1 outwards.
-        num_frames: of the clip, at least 1; may be many loops.
-        size: pixels a side, at least 1.
-
-    Raises:
-        ValueError: an argument outside its range.
-    """
-    for name, value, fits in (
-        ("start_phase", start_phase, 0.0 <= start_phase < 1.0),
-        ("factor", factor, 1.0 < factor < math.inf),
-        ("direction", direction, direction in (1, -1)),
-        ("num_frames", num_frames, num_frames >= 1),
-        ("size", size, size >= 1),
-    ):
-        if not fits:
-            raise ValueError(
-                f"a clip of a zoom with {name} {value}: see strip_frames for its range"
-            )
-    places = np.empty((size, size, 3), np.float32)
-    zoom_kernels.fill_map(strip.columns, places)
-    step = direction * float(log(factor)) / strip.growth
-    clip = np.empty((num_frames, size, size, 3), np.uint8)
-    shape = (strip.rows, strip.columns, strip.twist)
-    for number in range(num_frames):
-        position = start_phase + number * step
-        zoom_kernels.read_frame(
-            strip.pyramid, shape, strip.growth, strip.roll, position, places, clip[number]
-        )
-    return clip
+    cells = np.empty((rows, columns, 3), np.uint8)
+    zoom_kernels.paint_strip(zoom.formula, spiral, zoom.style, twist, supersampling, cells)
+    return Strip(cells, twist, spiral.growth, spiral.roll)
 
 
 def _coloured(course: Course, kind: str, factor: float, draws: Draws) -> Zoom:

@@ -1,4 +1,4 @@
-"""Pixel kernels of endless zooms: exact frames, exponential strips, and frames read from strips.
+"""Pixel kernels of endless zooms: exact frames, and strips in logarithmic polar coordinates.
 
 Around a Misiurewicz point c₀, and around a repelling fixed point of a Julia set, the plane is
 asymptotically similar to itself: what lies at c₀ + d/λ looks like what lies at c₀ + d, turned by
@@ -14,15 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.pictures.arithmetic import atan2, exp, log, log2, sin_cos
+from pipeline.pictures.arithmetic import exp, log, sin_cos
 from pipeline.pictures.escape_kernels import Formula, Sample, Style, View, add_colour, orbit
 from pipeline.render.jit import kernel
 
 U8 = npt.NDArray[np.uint8]
-F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-STRIP_LEVELS = 5  # a strip and its halvings; sides are multiples of 2^(STRIP_LEVELS − 1)
 _TWO_PI = 6.283185307179586
 
 
@@ -181,125 +179,3 @@ def paint_strip(
                 add_place(formula, spiral, style, distance * cosine, distance * sine, total)
             for channel in range(3):
                 out[row, column, channel] = _rounded(total[channel] / samples)
-
-
-@kernel
-def halve(finer: U8, coarser: U8) -> None:
-    """Average 2×2 cells of `finer`, uint8 [2V, 2U, 3], into one of `coarser`, uint8 [V, U, 3]."""
-    for row in range(coarser.shape[0]):
-        for column in range(coarser.shape[1]):
-            for channel in range(3):
-                total = np.int64(finer[2 * row, 2 * column, channel])
-                total += np.int64(finer[2 * row, 2 * column + 1, channel])
-                total += np.int64(finer[2 * row + 1, 2 * column, channel])
-                total += np.int64(finer[2 * row + 1, 2 * column + 1, channel])
-                coarser[row, column, channel] = (total + 2) >> 2
-
-
-@kernel
-def fill_map(columns: int, places: F32) -> None:
-    """Write where each pixel of a frame lies in logarithmic polar coordinates.
-
-    Args:
-        columns: U of the strip.
-        places: float32 [size, size, 3], written: ln |s| of the pixel's place s in the frame, whose
-            half-width is 1; arg s in columns; level of the strip whose cells are as large as it.
-    """
-    size = places.shape[0]
-    for row in range(size):
-        for column in range(size):
-            x, y = 2 * column + 1 - size, 2 * row + 1 - size
-            if x == 0 and y == 0:
-                x = 1  # the very centre, for odd sizes: half a pixel off
-            square = float(x * x + y * y)
-            places[row, column, 0] = 0.5 * log(square / (float(size) * size))
-            places[row, column, 1] = atan2(float(y), float(x)) * columns / _TWO_PI
-            places[row, column, 2] = log2(columns / (np.sqrt(square) * 0.5 * _TWO_PI))
-
-
-@kernel
-def read_frame(
-    pyramid: U8,
-    shape: tuple[int, int, int],
-    growth: float,
-    roll: float,
-    position: float,
-    places: F32,
-    out: U8,
-) -> None:
-    """Draw the frame at `position`, in loops, from a strip: linear between cells and between levels.
-
-    Args:
-        pyramid: uint8 [n], the strip's levels end to end.
-        shape: rows, columns and twist of the strip.
-        growth, roll: as in `Spiral`.
-        position: any number.
-        places: float32 [size, size, 3], from `fill_map`.
-        out: uint8 [size, size, 3], written.
-    """
-    rows, columns, twist = shape
-    starts = np.zeros(STRIP_LEVELS, np.int64)
-    for level in range(1, STRIP_LEVELS):
-        starts[level] = starts[level - 1] + 3 * (rows >> (level - 1)) * (columns >> (level - 1))
-    shear = twist - roll * columns / _TWO_PI
-    turned = -position * roll * columns / _TWO_PI
-    total = np.empty(3)
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            loops = position - places[row, column, 0] / growth
-            whole = np.floor(loops)
-            v = (loops - whole) * rows
-            u = places[row, column, 1] + turned - shear * loops + twist * whole
-            u -= columns * np.floor(u / columns)
-            fine = min(max(float(places[row, column, 2]), 0.0), STRIP_LEVELS - 1.0)
-            level = min(int(fine), STRIP_LEVELS - 2)
-            total[:] = 0.5
-            for part in range(2):
-                weight = fine - level if part else 1.0 - (fine - level)
-                if weight > 0.0:
-                    at = level + part
-                    size = rows >> at, columns >> at, twist >> at
-                    scale = 1.0 / (1 << at)
-                    start = starts[at]
-                    _add_cell(pyramid, start, size, v * scale - 0.5, u * scale - 0.5, weight, total)
-            for channel in range(3):
-                out[row, column, channel] = int(total[channel])
-
-
-@kernel
-def _add_cell(
-    pyramid: U8,
-    start: int,
-    size: tuple[int, int, int],
-    v: float,
-    u: float,
-    weight: float,
-    total: F64,
-) -> None:
-    """Add `weight` times the colour at (v, u), linear between the four cells around it, to `total`.
-
-    `size` is rows, columns and twist of a level that begins at `start`; the centre of its first cell is
-    (0, 0), and −½ ≤ v < rows, −½ ≤ u < columns.
-    """
-    rows, columns, twist = size
-    i, j = int(np.floor(v)), int(np.floor(u))
-    down, right = weight * (v - i), u - j
-    over = weight - down
-    above = start + 3 * columns * i
-    left = 3 * (j if j >= 0 else j + columns)
-    after = 3 * (j + 1 if j + 1 < columns else 0)
-    below, below_left, below_after = above + 3 * columns, left, after
-    if i < 0:
-        above += 3 * columns * rows
-        left, after = 3 * ((j - twist) % columns), 3 * ((j + 1 - twist) % columns)
-    elif i + 1 >= rows:
-        below -= 3 * columns * rows
-        below_left = 3 * ((j + twist) % columns)
-        below_after = 3 * ((j + 1 + twist) % columns)
-    a, b = np.uint64(above + left), np.uint64(above + after)
-    c, d = np.uint64(below + below_left), np.uint64(below + below_after)
-    for k in range(3):
-        channel = np.uint64(k)
-        upper = pyramid[a + channel] + right * (pyramid[b + channel] - float(pyramid[a + channel]))
-        lower = pyramid[c + channel] + right * (pyramid[d + channel] - float(pyramid[c + channel]))
-        total[k] += over * upper + down * lower

@@ -1,7 +1,8 @@
-"""Mixup's and CutMix's decisions as manifest columns, and back without loss.
+"""Mixup's, CutMix's and VideoMix's decisions as manifest columns, and back without loss.
 
-Columns: second_source_index, second_source_id, second_label; the second picture's crop and flip, named as the
-first's; label_weight, the share of the first label; for CutMix the box of the sample that shows the second.
+Columns: second_source_index, second_source_id, second_label; the second sample's crop and flip, of a clip its
+first frame too, named as the first's; label_weight, the share of the first label; for CutMix the box of the
+sample that shows the second, for VideoMix the cuboid.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.plan.pairs import CutMixPlan, MixupPlan, PairPlan
+from pipeline.plan.videomix import VideoMixPlan
 
-P = TypeVar("P", MixupPlan, CutMixPlan)
+P = TypeVar("P", MixupPlan, CutMixPlan, VideoMixPlan)
 
 
 def _whole(*names: str) -> tuple[pa.Field, ...]:
@@ -29,10 +31,16 @@ MIXUP_FIELDS = (
     pa.field("label_weight", pa.float32(), nullable=False),
 )
 CUTMIX_FIELDS = (*MIXUP_FIELDS, *_whole("box_y", "box_x", "box_h", "box_w"))
+VIDEOMIX_FIELDS = (
+    *MIXUP_FIELDS[:-1],
+    *_whole("second_start_frame"),
+    MIXUP_FIELDS[-1],
+    *_whole("box_t", "box_y", "box_x", "box_len", "box_h", "box_w"),
+)
 
 
 def pair_columns(
-    plan: PairPlan, ids: pa.StringArray, labels: npt.NDArray[np.int32]
+    plan: PairPlan | VideoMixPlan, ids: pa.StringArray, labels: npt.NDArray[np.int32]
 ) -> list[pa.Array]:
     """Return one array for each of the family's fields; `ids` and `labels` are the source's, [N]."""
     second, *others = plan

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.augmentation_sections import CutMixConfig, MixupConfig
+from pipeline.augmentation_sections import CutMixConfig, MixupConfig, VideoMixConfig
 from pipeline.plan.base import BasePlan, draw_base
 from pipeline.plan.beta import betas
 from pipeline.plan.rng import F64, Purpose, integers, uniform_rows
@@ -112,9 +112,9 @@ def draw_mixup(
         DreamshardsError: as `draw_base`.
     """
     place = Span(seed, epoch, start, stop)
-    u, share = _draw_shares(config, place)
+    u, share = draw_shares(config, place)
     weight = share.astype(np.float32)
-    second, base = _draw_seconds(weight < 1, u[:, 1], transform, firsts, place)
+    second, base = draw_seconds(weight < 1, u[:, 1], transform, firsts, place)
     return MixupPlan(second, *base, weight)
 
 
@@ -137,27 +137,39 @@ def draw_cutmix(
         DreamshardsError: as `draw_base`.
     """
     place = Span(seed, epoch, start, stop)
-    u, share = _draw_shares(config, place)
+    u, share = draw_shares(config, place)
     size = transform.size
-    half = (size * np.sqrt(1.0 - share)).astype(np.int32) // 2
-    y, x = integers(u[:, 3], size), integers(u[:, 4], size)
-    top, left = np.maximum(y - half, 0), np.maximum(x - half, 0)
-    height, width = np.minimum(y + half, size) - top, np.minimum(x + half, size) - left
-    top, left = np.where(half > 0, top, 0), np.where(half > 0, left, 0)
+    top, left, height, width = draw_boxes(np.sqrt(1.0 - share), u[:, 3:], size)
     weight = (1.0 - height.astype(np.float64) * width / size**2).astype(np.float32)
-    top, left, height, width = (side.astype(np.int32) for side in (top, left, height, width))
-    second, base = _draw_seconds(half > 0, u[:, 1], transform, firsts, place)
+    second, base = draw_seconds(height > 0, u[:, 1], transform, firsts, place)
     return CutMixPlan(second, *base, weight, top, left, height, width)
 
 
-def _draw_shares(config: MixupConfig | CutMixConfig, place: Span) -> tuple[F64, F64]:
+def draw_boxes(side: F64, u: F64, size: int) -> tuple[I32, I32, I32, I32]:
+    """Draw boxes, [n] top, left, height and width, about a pixel from two uniforms [n, 2], within size×size.
+
+    `side` is that of a box before it is cut off at the edges, as a share of the size; they are made whole and
+    even. An empty box has all 0.
+    """
+    half = (size * side).astype(np.int32) // 2
+    y, x = integers(u[:, 0], size), integers(u[:, 1], size)
+    top, left = np.maximum(y - half, 0), np.maximum(x - half, 0)
+    height, width = np.minimum(y + half, size) - top, np.minimum(x + half, size) - left
+    top, left = np.where(half > 0, top, 0), np.where(half > 0, left, 0)
+    top, left, height, width = (side.astype(np.int32) for side in (top, left, height, width))
+    return top, left, height, width
+
+
+def draw_shares(
+    config: MixupConfig | CutMixConfig | VideoMixConfig, place: Span
+) -> tuple[F64, F64]:
     """Return the uniforms of the pairs, [n, 5], and λ from the first and third, 1 where nothing is mixed."""
     span = {"epoch": place.epoch, "start": place.start, "stop": place.stop}
     u = uniform_rows(place.seed, Purpose.PAIR, **span, width=5)
     return u, np.where(u[:, 0] < config.probability, betas(u[:, 2], config.alpha), 1.0)
 
 
-def _draw_seconds(
+def draw_seconds(
     mixed: Bool, u: F64, transform: TransformConfig, firsts: Firsts, place: Span
 ) -> tuple[I64, BasePlan]:
     """Return the second pictures and their base transform: the sample's own where it is not mixed."""

@@ -24,6 +24,12 @@ T = TypeVar("T", bound=np.generic)
 _AUGMENTED_SHARE = {"both": 0.5, "mix-input": 1.0, "mix-aug": 0.0}
 """How often a round mixes in an augmented copy of the input rather than the mixing picture (Table 5)."""
 
+_NUM_PICTURE_DRAWS, _NUM_HEAD_DRAWS, NUM_ROUND_DRAWS = 3, 5, 6
+"""Uniforms for the mixing picture, for the start and number of rounds, and for a round but its weights."""
+
+NO_CROP = np.int32(-1), np.int32(0), np.int32(0)
+"""Picture and corner where no mixing picture is met."""
+
 _MIN_LEVEL = 0.1
 _HAS_LEVEL, _HAS_SIGN = (np.isin(np.arange(len(OPS)), ops) for ops in (LEVEL_OPS, SIGNED_OPS))
 
@@ -71,44 +77,75 @@ def draw_pixmix(
     stop: int,
 ) -> PixMixPlan:
     """Draw the decisions for positions [start, stop) of an epoch of size×size samples."""
-    k, beta = config.k, config.beta
-    width = 8 + k * (6 + 2 * beta)
+    width = _NUM_PICTURE_DRAWS + num_draws(config)
     u = uniform_rows(seed, Purpose.PIXMIX, epoch=epoch, start=start, stop=stop, width=width)
-    # one row a draw: [8, n] for the sample, and [draws of a round, k, n]
-    head, rounds = u.T[:8], u.T[8:].reshape(k, 6 + 2 * beta, len(u)).swapaxes(0, 1)
+    decisions = decide(config, u[:, _NUM_PICTURE_DRAWS:])
+    met = decisions.picture >= 0
+    crop = draw_crops(u[:, :_NUM_PICTURE_DRAWS].T, picture_heights, picture_widths, size)
+    picture, picture_y, picture_x = (
+        np.where(met, column, unused) for column, unused in zip(crop, NO_CROP, strict=True)
+    )
+    return decisions._replace(picture=picture, picture_y=picture_y, picture_x=picture_x)
 
-    num_rounds = integers(head[7], k + 1).astype(np.int8)
-    used = np.arange(k)[:, None] < num_rounds
-    augmented = head[3] < 0.5
-    start_op, start_level, start_negative = _draw_op(config, augmented, head[4:7])
+
+def num_draws(config: PixMixConfig) -> int:
+    """Return how many uniforms decide a sample, its mixing picture aside."""
+    return _NUM_HEAD_DRAWS + config.k * (NUM_ROUND_DRAWS + 2 * config.beta)
+
+
+def decide(config: PixMixConfig, u: F64) -> PixMixPlan:
+    """Decide n samples by uniforms, [n, num_draws(config)], but for which mixing pictures they meet.
+
+    `picture` is 0 where a round uses one, else −1.
+    """
+    head, rounds = u.T[:_NUM_HEAD_DRAWS], round_draws(u, config)
+    num_rounds = integers(head[4], config.k + 1).astype(np.int8)
+    used = np.arange(config.k)[:, None] < num_rounds
+    augmented = head[0] < 0.5
+    start_op, start_level, start_negative = _draw_op(config, augmented, head[1:4])
     share = _AUGMENTED_SHARE[config.strategy]
     from_input = rounds[0] < share
     op, level, negative = _draw_op(config, used & from_input, rounds[1:4])
     mode = (used & (rounds[4] >= 0.5)).astype(np.int8)
-    a, b = _draw_weights(rounds[5], rounds[6 : 6 + beta], rounds[6 + beta :])
+    a, b = draw_weights(rounds[5], rounds[NUM_ROUND_DRAWS:])
 
     meets_picture = (used & ~from_input).any(axis=0)
-    picture = integers(head[0], len(picture_heights))
-    picture_y = integers(head[1], picture_heights[picture] - size + 1)
-    picture_x = integers(head[2], picture_widths[picture] - size + 1)
+    nought = np.zeros(len(u), np.int32)
     return PixMixPlan(
         start_op,
         start_level,
         start_negative,
         num_rounds,
-        np.where(meets_picture, picture, np.int32(-1)),
-        np.where(meets_picture, picture_y, np.int32(0)),
-        np.where(meets_picture, picture_x, np.int32(0)),
-        _by_sample(op),
-        _by_sample(level),
-        _by_sample(negative),
-        _by_sample(mode),
-        _by_sample(np.where(used, a, np.float32(0))),
-        _by_sample(np.where(used, b, np.float32(0))),
+        np.where(meets_picture, np.int32(0), np.int32(-1)),
+        nought,
+        nought,
+        by_sample(op),
+        by_sample(level),
+        by_sample(negative),
+        by_sample(mode),
+        by_sample(np.where(used, a, np.float32(0))),
+        by_sample(np.where(used, b, np.float32(0))),
     )
 
 
-def _by_sample(column: npt.NDArray[T]) -> npt.NDArray[T]:
+def round_draws(u: F64, config: PixMixConfig) -> F64:
+    """Return the uniforms of the rounds, [draws of a round, k, n], of those that `decide` takes.
+
+    Of a round: source, op, level, sign, mode, branch of the weights; then what `draw_weights` takes.
+    """
+    each = NUM_ROUND_DRAWS + 2 * config.beta
+    return u.T[_NUM_HEAD_DRAWS:].reshape(config.k, each, len(u)).swapaxes(0, 1)
+
+
+def draw_crops(u: F64, heights: I32, widths: I32, size: int) -> tuple[I32, I32, I32]:
+    """Draw a picture of these sizes and a size×size crop of it from three uniforms [3, …]."""
+    picture = integers(u[0], len(heights))
+    top = integers(u[1], heights[picture] - size + 1)
+    left = integers(u[2], widths[picture] - size + 1)
+    return picture, top, left
+
+
+def by_sample(column: npt.NDArray[T]) -> npt.NDArray[T]:
     """Turn [k, n] into [n, k]."""
     return np.ascontiguousarray(column.T)
 
@@ -126,13 +163,14 @@ def _draw_op(config: PixMixConfig, wanted: Bool, u: F64) -> tuple[I8, F32, Bool]
     )
 
 
-def _draw_weights(branch: F64, first: F64, second: F64) -> tuple[F32, F32]:
+def draw_weights(branch: F64, u: F64) -> tuple[F32, F32]:
     """Draw (a, b): one time in two a ~ Beta(β, 1), b ~ Beta(1, β), else a ~ 1 + Beta(1, β), b ~ −Beta(1, β).
 
-    For whole β these are the largest and the smallest of β uniforms, `first` and `second` [β, …]: exact, with
-    no power function.
+    For whole β these are the largest and the smallest of β uniforms, the first and second half of `u`,
+    [2β, …]: exact, with no power function. `branch` is a uniform too.
     """
     inner = branch < 0.5
+    first, second = u[: len(u) // 2], u[len(u) // 2 :]
     least = second.min(axis=0)
     a = np.where(inner, first.max(axis=0), 1 + first.min(axis=0))
     b = np.where(inner, least, -least)

@@ -34,7 +34,7 @@ class Purpose(enum.IntEnum):
     CLIP_START = 8
     SECOND_START = 9
     VPIXMIX = 10
-    VPIXMIX_FRAME = 11
+    VPIXMIX_PICTURE = 11
     CUBOID = 12
 
 

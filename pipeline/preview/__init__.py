@@ -1,6 +1,7 @@
-"""Showing a finished dataset: source pictures, what their samples met, and the pixels stored.
+"""Showing a finished dataset: its sources, what their samples met, and the pixels stored.
 
-Owns what is shown; `page` and `sheet` own how.
+Owns which samples are shown and the files written; `gather` and `modes` own what of them, `page`,
+`clip_page`, `sheet` and `videos` how.
 """
 
 from __future__ import annotations
@@ -11,46 +12,38 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.captions import (
-    describe_base,
-    describe_captions,
-    describe_dataset,
-    describe_steps,
-    printable,
-)
 from pipeline.errors import UsageError
 from pipeline.executor import Executor
-from pipeline.families import FAMILIES
 from pipeline.inputs import reopen_inputs
-from pipeline.preview.content import Cell, Preview, Strip
-from pipeline.preview.page import GENERATOR, render_page
+from pipeline.preview.clip_page import render_clip_page
+from pipeline.preview.content import ClipPreview, Preview
+from pipeline.preview.gather import gather, gather_clips
+from pipeline.preview.html import GENERATOR
+from pipeline.preview.page import render_page
 from pipeline.preview.sheet import draw_sheet
+from pipeline.preview.videos import PATTERN, write_video
 from pipeline.publish import publish, publish_bytes
-from pipeline.replay import render_rows
-from pipeline.sampling import Inputs
-from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import Json, read_dataset
-from pipeline.shards.layout import epoch_manifest
-from pipeline.shards.reader import find_shard, read_payload, rows_of_sources
-from pipeline.sources import ClipSource, PictureSource
 from pipeline.variants import variants_of
 
-U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
-_PICTURE_AXES = 3
-
 SHEET_NAME = "contact-sheet.png"
 PAGE_NAME = "index.html"
-_MAX_EPOCHS, _MAX_VARIANTS = 4, 15
+_NUM_PICTURES, _NUM_CLIPS = 12, 4
+"""Sources shown by default."""
+
+_MAX_EPOCHS, _MAX_CLIP_EPOCHS, _MAX_VARIANTS = 4, 2, 15
 """Epochs shown: the first of those that differ by chance, one for each kind of variant of a test set."""
 
 
 def preview(
-    root: Path, out: Path, num_samples: int, overrides: Sequence[str], executor: Executor
+    root: Path, out: Path, num_samples: int | None, overrides: Sequence[str], executor: Executor
 ) -> list[Path]:
-    """Write a contact sheet and a page of up to `num_samples` source pictures; return their paths.
+    """Write a contact sheet and a page of up to `num_samples` sources, and videos of clips; return paths.
+
+    By default 12 source pictures are shown, or 4 source clips, whose page plays them.
 
     Raises:
         UsageError: `out` cannot take them.
@@ -60,11 +53,38 @@ def preview(
     dataset = read_dataset(root)
     _check_out(root, out)
     inputs = reopen_inputs(root, dataset, overrides, executor)
-    shown = gather(root, dataset, inputs, choose_sources(inputs.source.labels, num_samples))
+    clips = inputs.recipe.makes_clips
+    most = num_samples or (_NUM_CLIPS if clips else _NUM_PICTURES)
+    sources = choose_sources(inputs.source.labels, most)
+    epochs = choose_epochs(dataset, _MAX_CLIP_EPOCHS if clips else _MAX_EPOCHS)
+    if not clips:
+        shown = gather(root, dataset, inputs, epochs, sources)
+        return [_write_sheet(out, shown), _write_page(out, render_page(shown))]
+    played = gather_clips(root, dataset, inputs, epochs, sources, executor)
+    videos = _write_videos(out, played)
+    return [_write_sheet(out, played), _write_page(out, render_clip_page(played)), *videos]
+
+
+def _write_sheet(out: Path, shown: Preview | ClipPreview) -> Path:
     with publish(out / SHEET_NAME) as file:
         draw_sheet(shown).save(file, "PNG")
-    publish_bytes(out / PAGE_NAME, render_page(shown).encode())
-    return [out / SHEET_NAME, out / PAGE_NAME]
+    return out / SHEET_NAME
+
+
+def _write_page(out: Path, page: str) -> Path:
+    publish_bytes(out / PAGE_NAME, page.encode())
+    return out / PAGE_NAME
+
+
+def _write_videos(out: Path, shown: ClipPreview) -> list[Path]:
+    """Write the samples' videos where that is possible; those of an earlier preview go."""
+    if (out / PAGE_NAME).exists():  # it is ours
+        for path in out.glob(PATTERN):
+            path.unlink()
+    if shown.no_videos is not None:
+        return []
+    takes = [take for film in shown.films for take in film.takes]
+    return [write_video(out, take, shown.about.partner, shown.frames_per_s) for take in takes]
 
 
 def _check_out(root: Path, out: Path) -> None:
@@ -90,7 +110,7 @@ def _check_out(root: Path, out: Path) -> None:
         )
 
 
-# ── what is shown ──
+# ── which samples are shown ──
 
 
 def choose_sources(labels: I32, num_samples: int) -> list[int]:
@@ -123,66 +143,13 @@ def _spread(total: int, num: int) -> I64:
     return (2 * np.arange(num, dtype=np.int64) + 1) * total // (2 * max(num, 1))
 
 
-def gather(root: Path, dataset: Json, inputs: Inputs, sources: list[int]) -> Preview:
-    """Read the samples that some sources became in a few epochs, and what they were made from.
-
-    Raises:
-        DreamshardsError: a manifest or a tar is missing, short or altered.
-    """
-    epochs = choose_epochs(dataset)
-    columns = [_epoch_cells(root, dataset, inputs, epoch, sources) for epoch in epochs]
-    source = inputs.source
-    strips = [
-        Strip(
-            printable(source.ids[index].as_py()),
-            printable(dataset["classes"][int(source.labels[index])]),
-            _clean(source, index),
-            [cells[i] for cells in columns],
-        )
-        for i, index in enumerate(sources)
-    ]
-    return Preview(
-        name=dataset["name"],
-        subtitle=f"{len(sources):,} of {dataset['samples_per_epoch']:,} source pictures, "
-        f"{len(epochs)} of {dataset['epochs']:,} epochs",
-        size=inputs.recipe.transform.size,
-        partner=FAMILIES[inputs.recipe.augmentation.family].partner,
-        facts=[(name, printable(value)) for name, value in describe_dataset(dataset)],
-        meanings=describe_captions(dataset),
-        strips=strips,
-    )
-
-
-def _clean(source: PictureSource | ClipSource, index: int) -> U8:
-    """Return a source picture; of a source of clips the first frame of a clip."""
-    if isinstance(source, ClipSource):
-        frame: U8 = source.read_clip(index, max(0, int(source.starts[index])))[0]
-        return frame
-    return source.read(index)
-
-
-def choose_epochs(dataset: Json) -> list[int]:
-    """Return the epochs to show: the first few; of a test set, a middling one of each kind of variant."""
+def choose_epochs(dataset: Json, most: int = _MAX_EPOCHS) -> list[int]:
+    """Return the epochs to show: the first `most`; of a test set, a middling one of each kind of variant."""
     found = variants_of(dataset)
     if found is None:
-        return list(range(min(_MAX_EPOCHS, dataset["epochs"])))
+        return list(range(min(most, dataset["epochs"])))
     by_name: dict[str, list[int]] = {}
     for epoch, variant in enumerate(found):
         by_name.setdefault(variant.name, []).append(epoch)
     middles = [epochs[len(epochs) // 2] for epochs in by_name.values()]
     return [middles[i] for i in _spread(len(middles), min(_MAX_VARIANTS, len(middles)))]
-
-
-def _epoch_cells(
-    root: Path, dataset: Json, inputs: Inputs, epoch: int, sources: list[int]
-) -> list[Cell]:
-    rows = rows_of_sources(root, epoch_manifest(epoch), sources)
-    codec = CODECS[dataset["sample"]["codec"]]
-    mixing = render_rows(inputs, rows).mixing
-    cells = []
-    for i, row in enumerate(rows.to_pylist()):
-        sample = codec.decode(read_payload(root, find_shard(dataset, row["key"])[0], rows, i))
-        frames = sample[None] if sample.ndim == _PICTURE_AXES else sample[[0, len(sample) // 2, -1]]
-        lines = [printable(line) for line in (describe_base(row), *describe_steps(row))]
-        cells.append(Cell(row["key"], mixing[i], frames[0], lines, tuple(frames[1:])))
-    return cells

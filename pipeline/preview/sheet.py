@@ -1,32 +1,54 @@
-"""Drawing a preview as one picture: a strip for each source picture, in it a cell for each epoch."""
+"""Drawing a preview as one picture: a strip for each source, in it a cell for each epoch.
+
+Of clips a cell has a row of frames for the clean clip, for what it met and for the sample stored.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pipeline.preview.content import Cell, Preview, Strip
+from pipeline.preview.content import About, Cell, ClipPreview, Film, Preview, Strip, Take
+from pipeline.preview.text import (
+    EMPTY,
+    HEAD,
+    INK,
+    PAPER,
+    QUIET,
+    RULE,
+    TEXT,
+    TITLE,
+    Line,
+    font,
+    text_height,
+    write,
+)
 
 U8 = npt.NDArray[np.uint8]
 
 MAX_STRIPS = 48
 """A taller sheet is one that viewers refuse; the page shows every strip."""
 
+NUM_FRAMES = 6
+"""Frames of a clip on the sheet, evenly spread from its first to its last."""
+
 _SMALL_TILE, _LARGE_TILE = 112, 160
 """Sides of tiles in pixels: what small samples are enlarged to, about, and what large ones get."""
 
 _MARGIN, _PADDING, _GAP, _TILE_GAP = 20, 14, 22, 6
-_PAPER, _INK, _QUIET, _RULE, _EMPTY = "#ffffff", "#1d1f23", "#555b66", "#d5d8de", "#f2f3f5"
-_TITLE, _HEAD, _TEXT = 26, 15, 13
 _MIN_CELL = 220
 """Width in pixels that most captions need for one line."""
-_INDENT = 10
-"""Of a line's continuation."""
+
+
+class _Drawn(NamedTuple):
+    """A cell as it is drawn: rows of tiles, what they are, and its words; None is an empty tile."""
+
+    rows: list[list[U8 | None]]
+    key: str
+    lines: list[str]
 
 
 class _Layout(NamedTuple):
@@ -34,23 +56,19 @@ class _Layout(NamedTuple):
 
     Attributes:
         side: of a tile.
-        tiles: what the pictures of a cell are, side by side.
+        heads: what the columns of a cell's tiles are.
+        num_rows: of tiles in a cell.
         clean_width, cell_width: of the first column and of the others.
         lefts: left edge of each cell.
     """
 
     side: int
-    tiles: list[str]
+    heads: list[str]
+    num_rows: int
     clean_width: int
     cell_width: int
     lefts: list[int]
     width: int
-
-
-class _Line(NamedTuple):
-    text: str
-    size: int
-    colour: str
 
 
 def tile_side(size: int) -> int:
@@ -70,15 +88,35 @@ def fit(picture: U8, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST)
 
 
-def draw_sheet(preview: Preview) -> Image.Image:
+def frame_numbers(num_frames: int, most: int = NUM_FRAMES) -> list[int]:
+    """Return up to `most` different frame numbers of a clip, evenly spread from its first to its last."""
+    num = min(most, num_frames)
+    return [i * (num_frames - 1) // max(1, num - 1) for i in range(num)]
+
+
+def draw_sheet(preview: Preview | ClipPreview) -> Image.Image:
     """Draw the sheet, RGB; of more than `MAX_STRIPS` strips, every n-th."""
-    step = max(1, -(-len(preview.strips) // MAX_STRIPS))
-    strips = preview.strips[::step]
-    layout = _layout(preview)
+    about = preview.about
+    partner = [about.partner] if about.partner else []
+    strips: list[tuple[Strip | Film, U8, list[_Drawn]]]
+    if isinstance(preview, Preview):
+        strips = [(s, s.clean, [_picture_cell(c, about) for c in s.cells]) for s in preview.strips]
+        heads, num_rows, first = [*partner, "stored sample"], 1, "clean picture"
+    else:
+        strips = [(f, f.whole, [_clip_cell(t, about) for t in f.takes]) for f in preview.films]
+        rows = ["clean", *partner, "stored sample"]
+        longest = max((len(c.rows[0]) for _, _, cells in strips for c in cells), default=1)
+        named = f"top to bottom: {', '.join(rows)}; {longest} of the frames, first to last"
+        heads, num_rows = [named, *[""] * (longest - 1)], len(rows)
+        first = "source clip"
+    step = max(1, -(-len(strips) // MAX_STRIPS))
+    strips = strips[::step]
+    num_cells = len(strips[0][2]) if strips else 0
+    layout = _layout(about.size, heads, num_rows, num_cells)
     note = f"; {len(strips)} of them are on this sheet" if step > 1 else ""
-    parts = [_draw_header(preview, layout, note)]
-    parts += [_draw_strip(strip, layout) for strip in strips]
-    sheet = Image.new("RGB", (layout.width, sum(part.height for part in parts)), _PAPER)
+    parts = [_draw_header(about, layout, note, first)]
+    parts += [_draw_strip(strip, clean, cells, layout) for strip, clean, cells in strips]
+    sheet = Image.new("RGB", (layout.width, sum(part.height for part in parts)), PAPER)
     top = 0
     for part in parts:
         sheet.paste(part, (0, top))
@@ -86,134 +124,89 @@ def draw_sheet(preview: Preview) -> Image.Image:
     return sheet
 
 
-def _layout(preview: Preview) -> _Layout:
-    side = tile_side(preview.size)
+def _picture_cell(cell: Cell, about: About) -> _Drawn:
+    mixing = [cell.mixing] if about.partner else []
+    return _Drawn([[*mixing, cell.stored]], cell.key, cell.lines)
+
+
+def _clip_cell(take: Take, about: About) -> _Drawn:
+    """Return rows of frames, those of one number below each other."""
+    numbers = frame_numbers(len(take.stored))
+    rows: list[list[U8 | None]] = [[take.clean[min(i, len(take.clean) - 1)] for i in numbers]]
+    if about.partner:
+        mixing = take.mixing
+        rows.append([None if mixing is None else mixing[min(i, len(mixing) - 1)] for i in numbers])
+    return _Drawn([*rows, [take.stored[i] for i in numbers]], take.key, take.lines)
+
+
+def _layout(size: int, heads: list[str], num_rows: int, num_cells: int) -> _Layout:
+    side = tile_side(size)
     column = max(side, _LARGE_TILE)
-    num = preview.num_tiles
+    num = len(heads)
     cell_width = max(num * side + (num - 1) * _TILE_GAP, _MIN_CELL)
-    num_cells = len(preview.strips[0].cells) if preview.strips else 0
     first = _MARGIN + column + _GAP
     lefts = [first + i * (cell_width + _GAP) for i in range(num_cells)]
     width = first + num_cells * (cell_width + _GAP) - _GAP + _MARGIN
-    stored = [name.replace("stored", "stored sample") for name in preview.stored_names]
-    tiles = [preview.partner, *stored] if preview.partner else stored
-    return _Layout(side, tiles, column, cell_width, lefts, width)
+    return _Layout(side, heads, num_rows, column, cell_width, lefts, width)
 
 
 # ── parts ──
 
 
-def _draw_header(preview: Preview, layout: _Layout, note: str) -> Image.Image:
-    lines = [_Line(preview.name, _TITLE, _INK), _Line(preview.subtitle + note, _HEAD, _INK)]
-    facts = ";  ".join(f"{name}: {value}" for name, value in preview.facts)
-    meanings = [f"{word}: {meaning}" for word, meaning in preview.meanings]
-    lines += [_Line(text, _TEXT, _QUIET) for text in (facts, *meanings)]
+def _draw_header(about: About, layout: _Layout, note: str, first: str) -> Image.Image:
+    lines = [Line(about.name, TITLE, INK), Line(about.subtitle + note, HEAD, INK)]
+    facts = ";  ".join(f"{name}: {value}" for name, value in about.facts)
+    meanings = [f"{word}: {meaning}" for word, meaning in about.meanings]
+    lines += [Line(text, TEXT, QUIET) for text in (facts, *meanings)]
     wide = layout.width - 2 * _MARGIN
-    heads_top = _MARGIN + _height(lines, wide) + _MARGIN
-    image = Image.new("RGB", (layout.width, heads_top + _HEAD + 12), _PAPER)
-    _write(image, _MARGIN, _MARGIN, lines, wide)
-    heads = [(_MARGIN, "clean picture")]
+    heads_top = _MARGIN + text_height(lines, wide) + _MARGIN
+    image = Image.new("RGB", (layout.width, heads_top + HEAD + 12), PAPER)
+    write(image, _MARGIN, _MARGIN, lines, wide)
+    heads = [(_MARGIN, first)]
     for left in layout.lefts:
         step = layout.side + _TILE_GAP
-        heads += [(left + place * step, name) for place, name in enumerate(layout.tiles)]
+        heads += [(left + place * step, name) for place, name in enumerate(layout.heads)]
     for left, text in heads:
-        _write(image, left, heads_top, [_Line(text, _TEXT, _INK)], layout.cell_width)
+        write(image, left, heads_top, [Line(text, TEXT, INK)], layout.cell_width)
     return image
 
 
-def _draw_strip(strip: Strip, layout: _Layout) -> Image.Image:
-    clean = [_Line(f"class {strip.class_name}", _HEAD, _INK), _Line(strip.source_id, _TEXT, _QUIET)]
-    texts = [(_MARGIN, clean, layout.clean_width)]
-    for left, cell in zip(layout.lefts, strip.cells, strict=True):
-        lines = [_Line(cell.key, _HEAD, _INK)]
-        lines += [_Line(line, _TEXT, _QUIET) for line in cell.lines]
-        texts.append((left, lines, layout.cell_width))
-    text_top = _PADDING + layout.side + 6
-    height = text_top + max(_height(lines, width) for _, lines, width in texts) + _PADDING
-    image = Image.new("RGB", (layout.width, height), _PAPER)
-    ImageDraw.Draw(image).line([(_MARGIN, 0), (layout.width - _MARGIN, 0)], _RULE)
-    _paste(image, _MARGIN, strip.clean, layout.side)
-    for left, cell in zip(layout.lefts, strip.cells, strict=True):
-        _draw_tiles(image, left, cell, layout)
-    for left, lines, width in texts:
-        _write(image, left, text_top, lines, width)
+def _draw_strip(
+    strip: Strip | Film, clean: U8, cells: list[_Drawn], layout: _Layout
+) -> Image.Image:
+    names = [Line(f"class {strip.class_name}", HEAD, INK), Line(strip.source_id, TEXT, QUIET)]
+    clean_top = _PADDING + layout.side + 6
+    texts = [(_MARGIN, clean_top, names, layout.clean_width)]
+    step = layout.side + _TILE_GAP
+    for left, cell in zip(layout.lefts, cells, strict=True):
+        lines = [Line(cell.key, HEAD, INK), *(Line(line, TEXT, QUIET) for line in cell.lines)]
+        top = clean_top + (layout.num_rows - 1) * step
+        texts.append((left, top, lines, layout.cell_width))
+    height = max(top + text_height(lines, wide) for _, top, lines, wide in texts) + _PADDING
+    image = Image.new("RGB", (layout.width, height), PAPER)
+    ImageDraw.Draw(image).line([(_MARGIN, 0), (layout.width - _MARGIN, 0)], RULE)
+    _paste(image, _MARGIN, _PADDING, clean, layout.side)
+    for left, cell in zip(layout.lefts, cells, strict=True):
+        for row, tiles in enumerate(cell.rows):
+            for column, tile in enumerate(tiles):
+                _draw_tile(image, left + column * step, _PADDING + row * step, tile, layout.side)
+    for left, top, lines, wide in texts:
+        write(image, left, top, lines, wide)
     return image
 
 
-def _draw_tiles(image: Image.Image, left: int, cell: Cell, layout: _Layout) -> None:
-    if len(layout.tiles) > 1 + len(cell.later):
-        if cell.mixing is not None:
-            _paste(image, left, cell.mixing, layout.side)
-        else:
-            draw, side = ImageDraw.Draw(image), layout.side
-            draw.rectangle((left, _PADDING, left + side - 1, _PADDING + side - 1), _EMPTY)
-            font = _font(_TEXT)
-            draw.text((left + side / 2, _PADDING + side / 2), "none", _QUIET, font, anchor="mm")
-        left += layout.side + _TILE_GAP
-    for picture in (cell.stored, *cell.later):
-        _paste(image, left, picture, layout.side)
-        left += layout.side + _TILE_GAP
+def _draw_tile(image: Image.Image, left: int, top: int, tile: U8 | None, side: int) -> None:
+    if tile is not None:
+        _paste(image, left, top, tile, side)
+        return
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((left, top, left + side - 1, top + side - 1), EMPTY)
+    draw.text((left + side / 2, top + side / 2), "none", QUIET, font(TEXT), anchor="mm")
 
 
-def _paste(image: Image.Image, left: int, picture: U8, side: int) -> None:
+def _paste(image: Image.Image, left: int, top: int, picture: U8, side: int) -> None:
     """Put a picture in its place in a strip, with a hairline around it that shows where it ends."""
     tile = fit(picture, side)
-    box = (left - 1, _PADDING - 1, left + tile.width, _PADDING + tile.height)
-    ImageDraw.Draw(image).rectangle(box, outline=_RULE)
-    image.paste(tile, (left, _PADDING))
-
-
-# ── text ──
-
-
-@cache
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
-
-
-def _write(image: Image.Image, left: int, top: int, lines: list[_Line], width: int) -> None:
-    """Write lines below each other, each broken to `width`."""
-    draw = ImageDraw.Draw(image)
-    for line in lines:
-        font = _font(line.size)
-        for place, part in enumerate(_wrapped(line, width)):
-            indent = _INDENT if place else 0
-            draw.text((left + indent, top), part, line.colour, font)
-            top += _line_height(line)
-
-
-def _height(lines: list[_Line], width: int) -> int:
-    return sum(len(_wrapped(line, width)) * _line_height(line) for line in lines)
-
-
-def _line_height(line: _Line) -> int:
-    return line.size * 4 // 3
-
-
-def _wrapped(line: _Line, width: int) -> list[str]:
-    """Break a line between words to `width` pixels, and within a word that is wider."""
-    font = _font(line.size)
-    room = width - _INDENT
-    done: list[str] = []
-    now = ""
-    for word in _drawable(line.text).split():
-        joined = f"{now} {word}" if now else word
-        if font.getlength(joined) <= (room if done else width):
-            now = joined
-            continue
-        done += [now] if now else []
-        now = word
-        while len(now) > 1 and font.getlength(now) > room:
-            fits = max(n for n in range(1, len(now)) if n == 1 or font.getlength(now[:n]) <= room)
-            done.append(now[:fits])
-            now = now[fits:]
-    return [*done, now]
-
-
-_KNOWN = str.maketrans({"×": "x", "−": "-", "β": "beta", "ß": "ss"})
-
-
-def _drawable(text: str) -> str:
-    """Return text in ASCII, all that Pillow's own font has: without accents, else `?`."""
-    plain = unicodedata.normalize("NFKD", text.translate(_KNOWN))
-    return "".join(c if c.isascii() else "?" for c in plain if not unicodedata.combining(c))
+    box = (left - 1, top - 1, left + tile.width, top + tile.height)
+    ImageDraw.Draw(image).rectangle(box, outline=RULE)
+    image.paste(tile, (left, top))

@@ -53,12 +53,24 @@ def color(image: U8, factor: np.float32, scratch: Scratch, out: U8) -> None:
 @kernel
 def mean_luma(image: U8, scratch: Scratch) -> int:
     """Return the mean luma rounded half up."""
+    return rounded_mean(total_luma(image, scratch), scratch.grey.size)
+
+
+@kernel
+def total_luma(image: U8, scratch: Scratch) -> int:
+    """Return the sum of the luma of all pixels."""
     grey = scratch.grey
     _fill_luma(image.reshape(-1), grey)
-    total = np.int64(0)
+    total = 0
     for i in range(grey.size):
-        total += grey[i]
-    return int(total / grey.size + 0.5)
+        total += int(grey[i])
+    return total
+
+
+@inlined
+def rounded_mean(total: int, num: int) -> int:
+    """Return total / num rounded half up."""
+    return int(total / num + 0.5)
 
 
 @kernel
@@ -67,6 +79,14 @@ def blend_constant(image: U8, degenerate: int, factor: np.float32, out: U8) -> N
     flat, mixed = image.reshape(-1), out.reshape(-1)
     for i in range(flat.size):
         mixed[i] = _blend(np.int32(degenerate), np.int32(flat[i]), factor)
+
+
+@kernel
+def fill_constant(degenerate: int, factor: np.float32, table: U8) -> None:
+    """Do by table, uint8 [3, 256], what `blend_constant` does."""
+    for channel in range(3):
+        for value in range(256):
+            table[channel, value] = _blend(np.int32(degenerate), np.int32(value), factor)
 
 
 @kernel

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.errors import nearest
 from pipeline.render import affine, enhance, tables
-from pipeline.render.jit import kernel
+from pipeline.render.jit import inlined, kernel
 from pipeline.render.scratch import Scratch, new_scratch
 
 U8 = npt.NDArray[np.uint8]
@@ -45,11 +45,27 @@ SIGNED_OPS = tuple(range(ROTATE, ROTATE + 1)) + tuple(range(SHEAR_X, TRANSLATE_Y
 LEVEL_OPS = tuple(range(POSTERIZE, SHARPNESS + 1))
 
 
+POOLED_OPS = (AUTOCONTRAST, EQUALIZE, CONTRAST)
+"""Of a clip these take their statistics from all frames together, so that one table serves every frame."""
+
+
+@inlined
+def is_pooled(op: int, tables: U8) -> bool:
+    """Tell whether an op is done by a table of its clip; there are none where pictures have their own."""
+    return len(tables) > 0 and op in POOLED_OPS
+
+
+@inlined
+def factor_of(level: float) -> np.float32:
+    """Return how much of a picture color, contrast, brightness and sharpness keep at a level."""
+    return np.float32(level * 1.8 / 10.0 + 0.1)
+
+
 @kernel
 def render_op(op: int, image: U8, level: float, negative: bool, scratch: Scratch, out: U8) -> None:
     """Apply op number `op` to `image` [H, W, 3] into `out`, another array of the same shape."""
     sign = -1 if negative else 1
-    factor = np.float32(level * 1.8 / 10.0 + 0.1)
+    factor = factor_of(level)
     if op == AUTOCONTRAST:
         tables.autocontrast(image, scratch, out)
     elif op == EQUALIZE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.render.jit import kernel
+from pipeline.render.jit import inlined, kernel
 from pipeline.render.scratch import Scratch
 
 U8 = npt.NDArray[np.uint8]
@@ -55,6 +55,22 @@ def extremes(image: U8, low: U8, high: U8) -> None:
             high[i] = value if value > high[i] else high[i]
 
 
+@inlined
+def _stretch(least: int, greatest: int) -> tuple[float, float]:
+    """Return the scale and offset that take `least` to 0 and `greatest` to 255; equal ones stay."""
+    scale, offset = 1.0, 0.0
+    if greatest > least:
+        scale = 255.0 / (greatest - least)
+        offset = -least * scale
+    return scale, offset
+
+
+@inlined
+def _stretched(value: float, scale: float, offset: float) -> np.uint8:
+    """Truncate toward zero, as Pillow does; within the occupied range nothing leaves 0..255 by more."""
+    return np.uint8(np.int32(value * scale + offset))
+
+
 @kernel
 def autocontrast(image: U8, scratch: Scratch, out: U8) -> None:
     """Stretch each channel's occupied range linearly to 0..255; a constant channel is kept."""
@@ -65,19 +81,30 @@ def autocontrast(image: U8, scratch: Scratch, out: U8) -> None:
         least, greatest = 255, 0
         for i in range(channel, stride, 3):
             least, greatest = min(least, low[i]), max(greatest, high[i])
-        scale, offset = 1.0, 0.0
-        if greatest > least:
-            scale = 255.0 / (greatest - least)
-            offset = -least * scale
+        scale, offset = _stretch(least, greatest)
         for i in range(channel, stride, 3):
             scales[i], offsets[i] = scale, offset
     flat, mapped = image.reshape(-1), out.reshape(-1)
     for row in range(image.shape[0]):
         start = row * stride
         for i in range(stride):
-            # Pillow truncates toward zero too; within the occupied range nothing leaves 0..255 by more
             value = float(np.int32(flat[np.uint64(start + i)]))
-            mapped[np.uint64(start + i)] = np.uint8(np.int32(value * scales[i] + offsets[i]))
+            mapped[np.uint64(start + i)] = _stretched(value, scales[i], offsets[i])
+
+
+@kernel
+def fill_autocontrast(counts: I32, table: U8) -> None:
+    """Do by table what `autocontrast` does to a picture with these `histograms`; fill what occurs in it."""
+    for channel in range(3):
+        met = counts[0, channel]
+        least, greatest = 0, 255
+        while least < 255 and met[least] == 0:
+            least += 1
+        while greatest > least and met[greatest] == 0:
+            greatest -= 1
+        scale, offset = _stretch(least, greatest)
+        for value in range(least, greatest + 1):
+            table[channel, value] = _stretched(float(value), scale, offset)
 
 
 @kernel

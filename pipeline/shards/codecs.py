@@ -15,21 +15,37 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.shards.clip_codecs import decode_mjpg, decode_mp4, encode_mjpg, encode_mp4
+
 U8 = npt.NDArray[np.uint8]
 
 
-class Codec(NamedTuple):
-    """One encoding of uint8 [H, W, 3] pictures; npy takes clips too, uint8 [F, H, W, 3].
+class Encoding(NamedTuple):
+    """What a lossy codec is told, each None for a codec that has no such choice.
 
     Attributes:
-        encode: (pictures [n, S, S, 3], quality) → uint8 [n, size] or n byte strings.
-        decode: bytes → uint8 [H, W, 3].
+        quality: of JPEG and WebP, 1 to 100; None is Pillow's own default.
+        chroma: of clips, "444" or "420".
+        crf: the rate factor of H.264, 0 to 51.
+    """
+
+    quality: int | None = None
+    chroma: str | None = None
+    crf: int | None = None
+
+
+class Codec(NamedTuple):
+    """One encoding of uint8 [H, W, 3] pictures, of clips, uint8 [T, H, W, 3], or as npy of either.
+
+    Attributes:
+        encode: (samples [n, …], how) → uint8 [n, size] or n byte strings.
+        decode: bytes → one sample, uint8.
         lossless: whether decode gives back the very pixels.
         prefix: of a codec that does not compress, the shape of a sample → the bytes before a picture's own.
         bits_per_pixel: what one sample is reckoned to take when shards are sized before anything is made.
     """
 
-    encode: Callable[[U8, int | None], U8 | Sequence[bytes]]
+    encode: Callable[[U8, Encoding], U8 | Sequence[bytes]]
     decode: Callable[[bytes], U8]
     lossless: bool
     bits_per_pixel: float
@@ -45,7 +61,7 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_npy(pictures: U8, quality: int | None) -> U8:
+def _encode_npy(pictures: U8, how: Encoding) -> U8:
     header = np.frombuffer(npy_header(pictures.shape[1:]), np.uint8)
     num, pixels = len(pictures), math.prod(pictures.shape[1:])
     out = np.empty((num, len(header) + pixels), np.uint8)
@@ -59,9 +75,9 @@ def _decode_npy(data: bytes) -> U8:
     return picture
 
 
-def _pillow_encoder(kind: str, **options: object) -> Callable[[U8, int | None], Sequence[bytes]]:
-    def encode(pictures: U8, quality: int | None) -> Sequence[bytes]:
-        chosen = options if quality is None else {**options, "quality": quality}
+def _pillow_encoder(kind: str, **options: object) -> Callable[[U8, Encoding], Sequence[bytes]]:
+    def encode(pictures: U8, how: Encoding) -> Sequence[bytes]:
+        chosen = options if how.quality is None else {**options, "quality": how.quality}
         encoded = []
         for picture in pictures:
             buffer = io.BytesIO()
@@ -77,12 +93,26 @@ def _decode_pillow(data: bytes) -> U8:
         return np.asarray(image.convert("RGB"))
 
 
+def _encode_mjpgs(clips: U8, how: Encoding) -> Sequence[bytes]:
+    assert how.quality is not None
+    assert how.chroma is not None
+    return [encode_mjpg(clip, how.quality, how.chroma) for clip in clips]
+
+
+def _encode_mp4s(clips: U8, how: Encoding) -> Sequence[bytes]:
+    assert how.crf is not None
+    assert how.chroma is not None
+    return [encode_mp4(clip, how.crf, how.chroma) for clip in clips]
+
+
 CODECS: dict[str, Codec] = {
     "npy": Codec(_encode_npy, _decode_npy, True, 24, npy_header),
     # 4:4:4, since saturated fractals lose far more to 4:2:0 than its bytes are worth
     "jpg": Codec(_pillow_encoder("JPEG", subsampling=0), _decode_pillow, False, 5),
     "png": Codec(_pillow_encoder("PNG", compress_level=6), _decode_pillow, True, 18),
     "webp": Codec(_pillow_encoder("WEBP", method=4), _decode_pillow, False, 4),
+    "mjpg": Codec(_encode_mjpgs, decode_mjpg, False, 6),
+    "mp4": Codec(_encode_mp4s, decode_mp4, False, 1),
 }
 
 

@@ -18,6 +18,8 @@ from pipeline.sources.image_folder import open_image_folder
 from pipeline.sources.source import ArraySource, FileSource, PictureSource, Skipped, Source
 from pipeline.sources.svhn import open_svhn
 from pipeline.sources.synthetic import open_synthetic
+from pipeline.sources.video_folder import open_video_folder
+from pipeline.sources.videos import VideoSource, open_videos
 
 __all__ = [
     "SOURCES",
@@ -28,8 +30,10 @@ __all__ = [
     "PictureSource",
     "Skipped",
     "Source",
+    "VideoSource",
     "open_cifar_p",
     "open_source",
+    "open_videos",
 ]
 
 SOURCES: dict[str, Callable[[Any, Executor], PictureSource | ClipSource]] = {
@@ -40,6 +44,7 @@ SOURCES: dict[str, Callable[[Any, Executor], PictureSource | ClipSource]] = {
     "svhn": open_svhn,
     "cifar-c": open_cifar_c,
     "synthetic": open_synthetic,
+    "video-folder": open_video_folder,
 }
 """A recipe's `source.kind` → what opens it."""
 

@@ -12,11 +12,11 @@ from isal import isal_zlib
 from PIL import Image
 
 from pipeline.errors import DreamshardsError
+from pipeline.shards.clip_codecs import Payload, mjpg_into, mp4_into
 from pipeline.shards.store import Store
 from pipeline.stream.index import EpochIndex
 
 U8 = npt.NDArray[np.uint8]
-Payload = bytes | memoryview
 
 
 def sample_error(store: Store, index: EpochIndex, position: int, reason: str) -> DreamshardsError:
@@ -36,12 +36,12 @@ def decode_payloads(
     check_crc: bool,
     out: U8,
 ) -> None:
-    """Decode the samples of some positions into `out`, uint8 [n, H, W, 3].
+    """Decode the samples of some positions into `out`, uint8 [n, H, W, 3], or [n, T, H, W, 3] of clips.
 
     The decoders release the GIL: several threads may each fill a part of a batch.
 
     Raises:
-        DreamshardsError: a payload is not a picture of this shape, or with `check_crc`, altered.
+        DreamshardsError: a payload is not a sample of this shape, or with `check_crc`, altered.
     """
     decode = decoder_of(index.codec)
     for row, position in enumerate(positions):
@@ -56,11 +56,11 @@ def decode_payloads(
 
 
 def decoder_of(codec: str) -> Callable[[Payload, U8], None]:
-    """Return what decodes one payload of a codec other than npy into uint8 [H, W, 3].
+    """Return what decodes one payload of a codec other than npy into a sample, uint8 of its shape.
 
-    It raises ValueError or what Pillow raises where the payload is no picture of this shape.
+    It raises ValueError or what Pillow raises where the payload is no sample of this shape.
     """
-    return _jpeg_into if codec == "jpg" else _pillow_into
+    return _DECODERS.get(codec, _pillow_into)
 
 
 def compare_crc(store: Store, index: EpochIndex, position: int, payload: Payload) -> None:
@@ -87,3 +87,11 @@ def _pillow_into(payload: Payload, out: U8) -> None:
     if decoded.shape != out.shape:
         raise ValueError(f"its shape is {decoded.shape}")
     out[:] = decoded
+
+
+_DECODERS: dict[str, Callable[[Payload, U8], None]] = {
+    "jpg": _jpeg_into,
+    "mjpg": mjpg_into,
+    "mp4": mp4_into,
+}
+"""By codec; others are read with Pillow."""

@@ -19,9 +19,10 @@ from pipeline.identity import inputs_identity, recipe_hash
 from pipeline.inputs import open_inputs, reopen_inputs
 from pipeline.pictures import open_pictures
 from pipeline.plan.pairs import CutMixPlan, MixupPlan
+from pipeline.plan.videomix import VideoMixPlan
 from pipeline.recipe import Recipe, load_recipe, parse_recipe, preset_names
 from pipeline.render.slots import Slots
-from pipeline.sampling import Inputs, Plan, draw_plan, render_into, render_plan
+from pipeline.sampling import Inputs, Plan, draw_plan, encode_samples, render_into, render_plan
 from pipeline.settings import is_yaml_file, override
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
@@ -155,7 +156,7 @@ def _labelled(batch: Batch, inputs: Inputs, plan: Plan) -> Batch:
     """Return a batch with the labels of a plan, which readers of shards have from manifests."""
     source, family = inputs.source, plan.augmentation
     labels = source.labels[plan.sources]
-    if isinstance(family, MixupPlan | CutMixPlan):
+    if isinstance(family, MixupPlan | CutMixPlan | VideoMixPlan):
         second = source.labels[family.second_source_index]
         shares = class_shares(labels, second, family.label_weight, len(source.class_names))
         return batch._replace(labels=torch.from_numpy(shares))
@@ -165,13 +166,12 @@ def _labelled(batch: Batch, inputs: Inputs, plan: Plan) -> Batch:
 
 def _fill_images(inputs: Inputs, plan: Plan, out: U8) -> None:
     """Write the samples of a plan, uint8 [n, …]; those of a lossy codec as it leaves them."""
-    shards = inputs.recipe.shards
-    codec = CODECS[shards.codec]
-    if codec.lossless:
+    recipe = inputs.recipe
+    if CODECS[recipe.shards.codec].lossless:
         render_into(inputs, plan, Slots.of(out))
         return
-    decode = decoder_of(shards.codec)
-    for row, payload in enumerate(codec.encode(render_plan(inputs, plan), shards.quality)):
+    decode = decoder_of(recipe.shards.codec)
+    for row, payload in enumerate(encode_samples(recipe, render_plan(inputs, plan))):
         decode(payload, out[row])
 
 

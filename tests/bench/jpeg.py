@@ -34,7 +34,7 @@ from pipeline.render.pixmix import render_pixmix
 from pipeline.render.resize import resize_box
 from pipeline.reuse import build_shards, plan_jobs
 from pipeline.sampling import Inputs, draw_plan
-from pipeline.shards.codecs import CODECS
+from pipeline.shards.codecs import CODECS, Encoding
 from pipeline.sources.images import FULL_SIZE, decode_scaled
 from pipeline.sources.source import FileSource
 from pipeline.worker import ShardContext
@@ -166,7 +166,7 @@ def profile(inputs: Inputs, rounds: int) -> dict[str, float]:
         "decode": decode,
         "crop-resize": lambda: render_bases(plan.base, plan.sources, source, 224),
         "mix": lambda: render_pixmix(plan.augmentation, bases, inputs.pictures),  # type: ignore[arg-type]
-        "encode": lambda: codec.encode(samples, 95),
+        "encode": lambda: codec.encode(samples, Encoding(95)),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):

@@ -1,0 +1,178 @@
+"""Files below a folder that a mixing set is made of: listed, hashed, read, and those that cannot be."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import DreamshardsError, UsageError
+from pipeline.picture_sections import FolderPictures, ZoomVideoPictures
+from pipeline.progress import PlainProgress
+from pipeline.sources.source import Skipped
+
+_HASH_THREADS = 16
+_BLOCK_BYTES = 1 << 20
+
+# Anything else is wrong with the machine and must not make a file count as unreadable.
+_FAULTS_OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO)
+
+
+class File(NamedTuple):
+    """A file of a mixing set.
+
+    Attributes:
+        id: path below the folder, with `/`.
+        sha256: hex, or empty when the file could not be read.
+    """
+
+    id: str
+    sha256: str
+
+
+class UnreadableFile(DreamshardsError):  # noqa: N818 - it is what the file is
+    """A file that cannot be opened.
+
+    Attributes:
+        reason: one line, the same on every machine, without its name.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def listed(root: Path, suffixes: Collection[str], noun: str) -> list[str]:
+    """Return the relative paths, with `/`, of all files with one of these suffixes at any depth, sorted.
+
+    Names that start with a dot are ignored, files and folders alike; links are followed.
+
+    Args:
+        root: the folder.
+        suffixes: in lower case; names may have them in any.
+        noun: what such files are called.
+
+    Raises:
+        UsageError: no such folder, no such files in it, a name that is not UTF-8, a link that leads back to a
+            folder it lies in, a folder that cannot be listed.
+    """
+    if not root.is_dir():
+        found = "is a file, not a folder" if root.exists() else "does not exist"
+        raise UsageError(f"mixing_set.path = {str(root)!r} {found}; allowed: a folder of {noun}")
+    ids = sorted(_below(root, "", (), suffixes))
+    if not ids:
+        raise UsageError(
+            f"mixing_set.path = {str(root)!r} holds no {noun} at any depth; accepted: "
+            f"{', '.join(sorted(suffixes))}"
+        )
+    for name in ids:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"mixing_set.path = {str(root)!r}: the file name {os.fsencode(name)!r} is not "
+                "UTF-8; rename the file"
+            ) from error
+    return ids
+
+
+def _below(
+    root: Path, place: str, ancestors: tuple[tuple[int, int], ...], suffixes: Collection[str]
+) -> Iterator[str]:
+    """Yield the files of the folder `place`, empty or ending in `/`, and of those in it."""
+    folder = root / place
+    try:
+        found = folder.stat()
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UsageError(f"mixing_set.path: cannot list {folder}: {error.strerror}") from error
+    identity = (found.st_dev, found.st_ino)
+    if identity in ancestors:
+        raise UsageError(
+            f"mixing_set.path: {folder} is a link back to a folder it lies in; remove the link"
+        )
+    for entry in visible:
+        if Path(entry).is_dir():  # a link that leads to itself is none, and shows up as unreadable
+            yield from _below(root, f"{place}{entry.name}/", (*ancestors, identity), suffixes)
+        elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122 - 4× faster than Path
+            yield place + entry.name
+
+
+def hashed(root: Path, ids: Sequence[str]) -> list[File]:
+    """Read every file once, for the key of the set."""
+    progress = PlainProgress("mixing set: checking", len(ids), "files")
+    files = []
+    with ThreadPoolExecutor(_HASH_THREADS) as threads:  # both reading and hashing release the GIL
+        for name, sha256 in zip(
+            ids, threads.map(lambda name: _sha256(root / name), ids), strict=True
+        ):
+            files.append(File(name, sha256))
+            progress.show(len(files))
+    return files
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError:
+        return ""  # reported with its reason when its turn to be decoded comes
+    return digest.hexdigest()
+
+
+def read(root: Path, file: File) -> bytes:
+    """Return the content of a file that was hashed.
+
+    Raises:
+        UnreadableFile: it is gone or closed to this user.
+        DreamshardsError: it changed since, or something else than the file is wrong.
+    """
+    path = root / file.id
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_THE_FILE:
+            raise DreamshardsError(
+                f"cannot read {path}: {error.strerror}; this is no fault of the file; set it right, "
+                "then run the same command"
+            ) from error
+        raise UnreadableFile(str(error.strerror)) from error
+    if file.sha256 and hashlib.sha256(data).hexdigest() != file.sha256:
+        raise DreamshardsError(f"{path} changed while the mixing set was being made; run again")
+    return data
+
+
+def check_skipped(
+    skipped: Sequence[Skipped],
+    config: FolderPictures | ZoomVideoPictures,
+    num_files: int,
+    noun: str,
+) -> None:
+    """Raise unless the recipe allows to leave these out and something remains.
+
+    Raises:
+        DreamshardsError: it does not, or nothing does; names each file and its reason.
+    """
+    if not skipped or (config.on_unreadable == "skip" and len(skipped) < num_files):
+        return
+    if len(skipped) == num_files:
+        advice = "not one can be used; mend them or name another folder"
+    else:
+        advice = "mend or remove them, or leave them out with --set mixing_set.on_unreadable=skip"
+    lines = [f"  {name}: {reason}" for name, reason in skipped]
+    raise DreamshardsError(
+        "\n".join(
+            [
+                f"{len(skipped)} of {num_files} {noun} in mixing_set.path = {config.path!r} "
+                f"are unreadable; {advice}",
+                *lines,
+            ]
+        )
+    )

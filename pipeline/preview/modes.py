@@ -1,0 +1,142 @@
+"""The modes of V-PixMix side by side: one clip as each would make it, and how coherent it is on several.
+
+The mode of the recipe comes from the dataset; others are rendered here from the same source, positions and
+constants. A mixing set of the other kind, zooms or pictures, is a small generated one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.augmentation_sections import VPixMixConfig
+from pipeline.captions import describe_steps, printable
+from pipeline.coherence import coherence
+from pipeline.executor import Executor
+from pipeline.families import FAMILIES
+from pipeline.picture_sections import ZOOM_KINDS
+from pipeline.pictures import open_pictures
+from pipeline.preview.content import Comparison, Mode
+from pipeline.recipe import Recipe, parse_recipe
+from pipeline.replay import draw_rows
+from pipeline.sampling import Inputs, draw_plan, render_base, render_plan
+
+U8 = npt.NDArray[np.uint8]
+F64 = npt.NDArray[np.float64]
+
+_STANDARD = (("single", "clip"), ("zoom", "clip"), ("frame", "frame"))
+"""Picture and draws of the modes that are always shown."""
+
+_NUM_MEASURED = 12
+"""Clips that coherence is measured on: the one shown and the first of its epoch."""
+
+_NUM_ZOOMS, _NUM_PICTURES = 8, 24
+"""Sizes of mixing sets made for modes that are not the dataset's own."""
+
+
+class _Choice(NamedTuple):
+    picture: str
+    draws: str
+    built: bool
+
+
+def compare_modes(inputs: Inputs, epoch: int, position: int, executor: Executor) -> Comparison:
+    """Render the clip at a position of an epoch in every mode, and measure them.
+
+    Args:
+        inputs: of a recipe of family vpixmix.
+
+    Raises:
+        DreamshardsError: a video cannot be read, or a mixing set cannot be made.
+    """
+    positions = dict.fromkeys([position, *range(_NUM_MEASURED)])
+    last = len(inputs.source.labels)
+    measured = [place for place in positions if place < last][:_NUM_MEASURED]
+    plans = [draw_plan(inputs, epoch, place, place + 1) for place in measured]
+    cleans = [render_base(inputs, plan)[0] for plan in plans]
+    modes = [
+        _render_mode(_varied(inputs, choice, executor), choice, epoch, measured, cleans)
+        for choice in _choices(inputs.recipe)
+    ]
+    index = int(plans[0].sources[0])
+    source = inputs.source
+    name = source.class_names[int(source.labels[index])]
+    return Comparison(printable(source.ids[index].as_py()), printable(name), cleans[0], modes)
+
+
+def _choices(recipe: Recipe) -> list[_Choice]:
+    """Return the standard modes and the recipe's own, which takes a coherent one's place if it is one."""
+    section = recipe.augmentation
+    assert isinstance(section, VPixMixConfig)
+    own = _Choice(section.picture, section.draws, True)
+    found = [_Choice(*choice, False) for choice in _STANDARD]
+    for place, (picture, draws, _) in enumerate(found):
+        coherent = own.draws == "smooth" and own.picture != "frame"
+        if own.picture == picture and (own.draws == draws or coherent):
+            found[place] = own
+            return found
+    return [*found, own]
+
+
+def _varied(inputs: Inputs, choice: _Choice, executor: Executor) -> Inputs:
+    """Return inputs whose recipe makes another choice, with a mixing set of its kind."""
+    if choice.built:
+        return inputs
+    content: dict[str, Any] = inputs.recipe.model_dump(mode="json")
+    section, size = content["augmentation"], inputs.recipe.transform.size
+    zooms = choice.picture == "zoom"
+    section |= {"picture": choice.picture, "draws": choice.draws}
+    if not zooms:
+        section.pop("zoom_factor", None)
+    fits = zooms == (content["mixing_set"]["kind"] in ZOOM_KINDS)
+    if not fits:
+        content["mixing_set"] = (
+            {"kind": "zoom", "count": _NUM_ZOOMS, "size": size}
+            if zooms
+            else {"kind": "library", "count": _NUM_PICTURES, "size": size + size // 7}
+        )
+    recipe = parse_recipe(content, f"mode {choice.picture}")
+    assert recipe.mixing_set is not None
+    pictures = inputs.pictures if fits else open_pictures(recipe.mixing_set, executor)
+    return Inputs(recipe, inputs.source, pictures)
+
+
+def _render_mode(
+    inputs: Inputs, choice: _Choice, epoch: int, positions: list[int], cleans: list[U8]
+) -> Mode:
+    """Return a mode as it makes the clean clips at some positions; it shows the first."""
+    samples: list[U8] = []
+    lines: list[str] = []
+    mixing: U8 | None = None
+    for position in positions:
+        plan = draw_plan(inputs, epoch, position, position + 1)
+        if not samples:
+            (row,) = draw_rows(inputs, epoch, position, position + 1).to_pylist()
+            lines = [printable(line) for line in describe_steps(row)]
+            (mixing,) = FAMILIES[inputs.recipe.augmentation.family].partners(
+                plan.augmentation, inputs
+            )
+        samples.append(render_plan(inputs, plan)[0])
+    pairs = list(zip(cleans, samples, strict=True))
+    return Mode(
+        *choice,
+        mixing,
+        samples[0],
+        lines,
+        np.array([changes(*pair) for pair in pairs]),
+        [coherence(*pair) for pair in pairs] if len(samples[0]) > 1 else [],
+    )
+
+
+def changes(clean: U8, augmented: U8) -> F64:
+    """Return mean |P_{t+1} − P_t| / mean |P| for each t, float64 [T − 1]; NaN where nothing was added.
+
+    P_t is what augmentation added to frame t, the first mean is over a frame, the second over the clip. The
+    mean over t is `Coherence.change_ratio`.
+    """
+    added = augmented.astype(np.int16) - clean.astype(np.int16)
+    steps: F64 = np.abs(np.diff(added, axis=0)).mean(axis=(1, 2, 3))
+    size = float(np.abs(added).mean())
+    return steps / size if size else np.full(len(steps), np.nan)
