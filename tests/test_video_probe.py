@@ -286,8 +286,7 @@ def test_a_file_cut_anywhere_gives_no_wrong_frame(kind: str, share: float) -> No
     part = data[: int(share * len(data))]
     try:
         found = probed(part)
-    except UnreadableVideo as error:
-        assert error.reason
+    except UnreadableVideo:
         return
     whole = [planes(frame) for frame in decoded(data)]
     got = [planes(frame) for frame in decoded(part)]

@@ -34,6 +34,7 @@ MAX_PIXELS = 1 << 26
 _FORMATS = "avi,mov,matroska,mpeg"
 _DECODER = {"flags": "+bitexact"}
 _STRICT = {**_DECODER, "err_detect": "explode"}
+_CENTRED = ("mjpeg", "mpeg1video")  # all others put them on the first pixel
 _ATTACHED_PICTURE = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album
 
 
@@ -78,6 +79,7 @@ class OpenVideo:
     Attributes:
         rate: frames a second on average, 0 where the file does not say.
         container: the names FFmpeg has for the file's format.
+        centred: whether colour samples lie in the middle of the pixels that they are for, also across.
         num_promised: frames that the file says it has, 0 where it does not say.
         num_packets: read so far, since it was opened or the last `frames_from`.
     """
@@ -132,6 +134,7 @@ class OpenVideo:
         codec.options = _STRICT if self._strict else _DECODER
         rate = stream.average_rate or stream.guessed_rate
         self.rate = Fraction(rate) if rate else Fraction(0)
+        self.centred: bool = codec.name in _CENTRED
         self.container: str = self._container.format.name
         self.num_promised: int = stream.frames
         return stream
