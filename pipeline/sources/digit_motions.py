@@ -38,7 +38,7 @@ def draw_places(motion: str, draws: Draws) -> F64:
     Angle, side, speed and the middle of the path are drawn alike for all motions, so that no still frame
     tells two directions of one motion apart.
     """
-    half = draws.uniform(8, 11)
+    half = draws.uniform(9, 12)
     c, s = draws.direction()
     x, y = draws.uniform(20, 28), draws.uniform(20, 28)
     paths = {**MOTIONS, **UNKNOWN}
@@ -56,7 +56,7 @@ Path = Iterator[tuple[float, float, float, float]]
 
 def _straight(right: int, down: int) -> Callable[[_Rest, Draws], Path]:
     def path(rest: _Rest, draws: Draws) -> Path:
-        speed = draws.uniform(0.4, 0.8)
+        speed = draws.uniform(0.5, 0.9)
         for time in _times():
             yield rest.x + right * speed * time, rest.y + down * speed * time, rest.c, rest.s
 

@@ -19,13 +19,13 @@ U64 = npt.NDArray[np.uint64]
 CELLS = 8
 """A layer of the background repeats after so many cells."""
 
-_LAYERS = ((14.0, 30.0), (5.0, 16.0))
+_LAYERS = ((14.0, 24.0), (5.0, 12.0))
 """Of the background: pixels a cell, and how far from the mean colour its corners go."""
 _MAX_DRIFT = 0.4
-_CONTRAST = 60.0
-"""The least difference in luma between a digit and the mean colour behind it."""
-_NOISE = 9.0
-"""The reach of each of the two uniforms whose sum is the noise; its deviation is 7.3 levels."""
+_CONTRAST = 80.0
+"""By how much at least a digit's luma is above that of the mean colour behind it."""
+_NOISE = 6.0
+"""The reach of each of the two uniforms whose sum is the noise; its deviation is 4.9 levels."""
 
 
 class Scene(NamedTuple):
@@ -48,9 +48,9 @@ class Scene(NamedTuple):
 
 def draw_scene(draws: Draws) -> Scene:
     """Draw colours, background and the noise's state."""
-    ground = [draws.uniform(50, 205) for _ in range(3)]
+    ground = [draws.uniform(30, 130) for _ in range(3)]
     ink = ground
-    while abs(_luma(ink) - _luma(ground)) < _CONTRAST:
+    while _luma(ink) < _luma(ground) + _CONTRAST:
         ink = [draws.uniform(0, 255) for _ in range(3)]
     corners = np.empty((len(_LAYERS), CELLS, CELLS, 3))
     layers = np.empty((len(_LAYERS), 5))

@@ -38,6 +38,7 @@ from pipeline.sources.digit_scenes import draw_scene, render_scene, to_yuv420
 from pipeline.sources.digits import NUM_TEST, NUM_TRAIN, digit_id, load_rows
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.source import digest_of
+from pipeline.sources.video_files import pyav, video_versions
 from pipeline.sources.videos import VideoSource, open_videos
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,8 @@ def make_videos(split: str, job: Job) -> list[tuple[str, bytes]]:
     Raises:
         DreamshardsError: PyAV is not installed, or lacks the encoder.
     """
-    av = _pyav()
+    av = pyav()
+    _check_encoder(av)
     names = video_names(split)
     made = []
     for place, digit in enumerate(job.digits, job.start):
@@ -170,24 +172,14 @@ def _encode(av: ModuleType, planes: U8) -> bytes:
     return file.getvalue()
 
 
-def _pyav() -> ModuleType:
-    """Return PyAV with an encoder of H.264."""
+def _check_encoder(av: ModuleType) -> None:
     try:
-        import av
-        from av.codec import Codec
-
-        Codec("libx264", "w")
-    except ImportError as error:
-        raise DreamshardsError(
-            "source.kind = 'digit-videos' needs PyAV, which is not installed; install dreamshards[video]"
-        ) from error
+        av.codec.Codec("libx264", "w")
     except ValueError as error:
         raise DreamshardsError(
             f"PyAV {av.__version__} has no libx264 encoder; install its wheel from PyPI: "
             "pip install --force-reinstall av"
         ) from error
-    module: ModuleType = av
-    return module
 
 
 # ── the cache ──
@@ -195,7 +187,7 @@ def _pyav() -> ModuleType:
 
 def _made(split: str, executor: Executor) -> Path:
     """Return the folder of a split's videos, making them if they are not there as they were made."""
-    versions = sorted(_pyav().library_versions.items())
+    versions = sorted(video_versions().items())
     key = digest_of(f"digit-videos {CONTENT_VERSION} {versions}", video_names(split))[:16]
     folder = cache_folder("digit-videos").absolute()
     root = folder / f"{split}-{key}"
@@ -245,7 +237,7 @@ def _jobs(split: str) -> Iterator[Job]:
 
 def _publish(temporary: Path, root: Path, split: str) -> None:
     """Give a finished folder its name, unless another process was first; what is broken makes way."""
-    aside = temporary / "broken"
+    aside = temporary.with_suffix(".broken")
     for _ in range(8):
         try:
             temporary.rename(root)
@@ -257,7 +249,7 @@ def _publish(temporary: Path, root: Path, split: str) -> None:
             return
         with suppress(FileNotFoundError):
             root.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     raise DreamshardsError(f"cannot replace the broken videos in {root}; delete it and run again")
 
 

@@ -53,7 +53,8 @@ def open_ucf101(config: Ucf101Source, executor: Executor) -> VideoSource:
     class_names = _read_classes(lists / "classInd.txt")
     path = lists / f"{config.split}list{config.fold:02d}.txt"
     listing = _listing(videos, class_names, _read_list(path, class_names))
-    if listing.broken and config.on_unreadable == "stop":
+    labels = {class_names.index(line.id.partition("/")[0]) for line in listing.broken}
+    if listing.broken and (config.on_unreadable == "stop" or labels - set(listing.labels.tolist())):
         raise DreamshardsError(_missing_message(path, videos, listing))
     return open_videos(config, videos, listing, executor)
 

@@ -1,4 +1,4 @@
-"""Video files to decoded frames, by PyAV: which files count, what is wrong with one, frames from any key frame.
+"""Video files to frames, by PyAV: which files count, what is wrong with one, decoding from a key frame on.
 
 Decoding runs in one thread, bit-exact, and stops at the first damage that the decoder notices instead of
 painting over it. Frames are numbered as they are shown, from 0.
@@ -96,7 +96,7 @@ class OpenVideo:
         source = str(file) if isinstance(file, Path) else file
         options = {"format_whitelist": _FORMATS}
         try:
-            self._container = self._av.open(source, options=options)
+            self._container = self._av.open(source, options=options, metadata_errors="ignore")
         except (self._av.error.FFmpegError, ValueError) as error:
             raise UnreadableVideo(
                 f"cannot be opened as AVI, MP4, Matroska or MPEG ({_words(error)})"

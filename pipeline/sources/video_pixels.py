@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.render.frames import Box, cut_rgb
-from pipeline.render.planes import Cutter, Layout, Planes, cut_planes, make_cutter, rgb_matrix
+from pipeline.render.plane_kernels import Cutter, Planes
+from pipeline.render.planes import Layout, cut_planes, make_cutter, rgb_matrix
 from pipeline.sources.video_files import Frame, pyav, upright
 
 U8 = npt.NDArray[np.uint8]
