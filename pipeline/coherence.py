@@ -56,7 +56,10 @@ def coherence(clean: U8, augmented: U8) -> Coherence:
     """
     _check(clean, augmented)
     products = np.zeros(3)
-    sizes, luminance, changes, moved, moving = [], [], [], [], []
+    sizes, luminance = [], []
+    changes: list[float] = []
+    moved: list[float] = []
+    moving: list[float] = []
     before: tuple[F64, ...] | None = None
     for frames in zip(clean, augmented, strict=True):
         x, y = (frame.astype(np.float64) / 255 for frame in frames)
