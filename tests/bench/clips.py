@@ -2,10 +2,10 @@
 
 Clips are 16 frames of 112 px: shorter side resized to 128, middle cut out. Mixed ones met the frames of zooms
 by turns of addition and multiplication, a = 0.8, b = 0.4. Columns: bytes a clip; PSNR of what is read back
-against what was stored, over all values of all clips; clips encoded and read in a second of processor time
-of one thread, median of the rounds. `kept` is what survives of the fine structure that was mixed in: with Y the mixed clip, X the
-clean one, Y′ the mixed one read back and H what is left of a picture less the mean of each block of 4×4,
-1 − |H(Y′ − Y)|² / |H(Y − X)|², 100 % where nothing is lost.
+against what was stored, over all values of all clips; clips encoded and read in a second of processor time of
+one thread, median of the rounds. `kept` is what survives of the fine structure that was mixed in: with Y the
+mixed clip, X the clean one, Y′ the mixed one read back and H what is left of a picture less the mean of each
+block of 4×4, 1 − |H(Y′ − Y)|² / |H(Y − X)|², 100 % where nothing is lost.
 """
 
 from __future__ import annotations
