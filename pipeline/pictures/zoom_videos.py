@@ -31,7 +31,7 @@ from pipeline.sources.video_files import (
     orientation,
     video_versions,
 )
-from pipeline.sources.video_pixels import whole_frame
+from pipeline.sources.video_pixels import Look, whole_frame
 
 U8 = npt.NDArray[np.uint8]
 
@@ -137,11 +137,11 @@ def decode_video(data: bytes, name: str, size: int) -> U8:
     declared = declared_bytes(io.BytesIO(data), len(data))
     frames: list[U8] = []
     with OpenVideo(io.BytesIO(data)) as video:
-        turn = 0
+        look = Look(0, video.centred)
         for decoded in video.frames():
             if not frames:
-                turn = orientation(decoded)
-            frames.append(resize_shorter_side(whole_frame(decoded, turn), size, name))
+                look = look._replace(turn=orientation(decoded))
+            frames.append(resize_shorter_side(whole_frame(decoded, look), size, name))
             _check(frames)
     if declared > len(data):
         raise UnreadableVideo(f"cut short: {len(data):,} of {declared:,} bytes are there")
