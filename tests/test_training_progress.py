@@ -10,11 +10,11 @@ from rich.console import Console
 import pipeline.progress
 import training.progress
 from training.log import log_row
-from training.meter import Meter, Tested
+from training.meter import Meter, Outcome
 from training.progress import TrainProgress
 
 METER = Meter(loss=64.0, wrong=32.0, samples=128.0, seconds=0.5, waited_s=0.005)
-TESTED = Tested(mean_loss=0.5, error=0.25)
+TESTED = Outcome(mean_loss=0.5, error=0.25)
 LINE = (
     "epoch  3/12  loss 0.500  error 25.00%  test loss 0.500  error 25.00%  "
     "256 samples/s  waiting 1.00%  0.5 s"
