@@ -58,7 +58,8 @@ train-cifar10: $(READY) ## the paper's runs, for a GPU: WRN-40-4, 100 epochs eac
 
 train-videos: $(READY) ## the embedded videos four ways, clean, frame, single and zoom: trained, measured, compared
 	for set in test c windows unknown; do $(BUILD) digit-videos-$$set --out $(OUT)/digit-videos-$$set || exit 1; done
-	$(BUILD) anomalies-blobs --set source.frames=12 source.count=600 transform.size=32 --out $(OUT)/blob-videos
+	for law in gaussian rademacher blobs; do $(BUILD) anomalies-$$law --set source.frames=12 source.count=600 \
+	  transform.kind=center-crop transform.size=32 --out $(OUT)/anomalies-$$law-videos || exit 1; done
 	$(BUILD) digit-videos --set epochs=20 augmentation.family=clean --out $(OUT)/digit-videos-clean
 	$(BUILD) digit-videos --set epochs=20 augmentation.picture=frame augmentation.draws=frame --out $(OUT)/digit-videos-frame
 	$(BUILD) digit-videos --set epochs=20 --out $(OUT)/digit-videos-single
@@ -66,7 +67,7 @@ train-videos: $(READY) ## the embedded videos four ways, clean, frame, single an
 	for mode in clean frame single zoom; do \
 	  $(TRAIN) digit-videos --data $(OUT)/digit-videos-$$mode --test $(OUT)/digit-videos-test --out $(RUNS)/videos-$$mode --set epochs=20 $(ARGS) && \
 	  $(BIN)/dreamshards evaluate $(RUNS)/videos-$$mode/last.pt --data $(OUT)/digit-videos-test $(OUT)/digit-videos-c $(OUT)/digit-videos-windows \
-	    $(OUT)/digit-videos-unknown $(OUT)/blob-videos --pgd-samples 150 --out $(RUNS)/videos-$$mode/evaluation || exit 1; done
+	    $(OUT)/digit-videos-unknown $(OUT)/anomalies-*-videos --pgd-samples 150 --out $(RUNS)/videos-$$mode/evaluation || exit 1; done
 	$(BIN)/dreamshards compare $(RUNS)/videos-clean/evaluation $(RUNS)/videos-frame/evaluation $(RUNS)/videos-single/evaluation \
 	  $(RUNS)/videos-zoom/evaluation --out $(RUNS)/videos-comparison
 
