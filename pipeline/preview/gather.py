@@ -47,7 +47,7 @@ class _Shown(NamedTuple):
     lines: list[list[str]]
 
 
-def gather(
+def gather_pictures(
     root: Path, dataset: Json, inputs: Inputs, epochs: list[int], sources: list[int]
 ) -> Preview:
     """Read the samples that some source pictures became in a few epochs, and what they were made from.
@@ -77,7 +77,7 @@ def gather_clips(
     """Read the clips that some sources became in a few epochs; of V-PixMix also compare its modes.
 
     Raises:
-        DreamshardsError: as `gather`, or a mixing set for comparison cannot be made.
+        DreamshardsError: as `gather_pictures`, or a mixing set for comparison cannot be made.
     """
     shown = [_read(root, dataset, inputs, epoch, sources) for epoch in epochs]
     films = [
@@ -91,8 +91,7 @@ def gather_clips(
     recipe = inputs.recipe
     comparison = None
     if isinstance(recipe.augmentation, VPixMixConfig) and sources:
-        position = shown[0].rows["position"][0].as_py()
-        comparison = compare_modes(inputs, epochs[0], position, executor)
+        comparison = compare_modes(inputs, epochs[0], executor)
     what = "source pictures" if recipe.clip_frames is None else "source clips"
     subtitle = f"{len(sources):,} of {dataset['samples_per_epoch']:,} {what}"
     about = _about(dataset, inputs, f"{subtitle}, {_some(epochs, dataset)}")
