@@ -81,7 +81,11 @@ def _describe_frames(row: Row) -> list[str]:
             steps = _describe_rounds({**row, **frame}, _mixing({**row, **frame}))
         lines.append(f"frame {number}: {'; '.join(steps)}")
     more = len(frames) - _NUM_FRAMES_TOLD
-    return [*lines, f"{more} more frames, each with its own"] if more > 0 else lines
+    if more == 1:
+        lines.append("1 more frame, with its own")
+    elif more > 1:
+        lines.append(f"{more} more frames, each with its own")
+    return lines
 
 
 def _describe_pair(row: Row) -> list[str]:

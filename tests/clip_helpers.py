@@ -15,10 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import pipeline.variant_families
 import training.checkpoint
 from pipeline.build import build
-from pipeline.corruptions import corrupt
 from pipeline.executor import Executor, InlineExecutor
 from pipeline.recipe import parse_recipe
 from pipeline.render.frames import cut_rgb
@@ -159,19 +157,11 @@ class Tiny(nn.Module):
         return logits
 
 
-def _corrupt_clips(name: str, images: U8, severity: int, seeds: Any, **settings: Any) -> U8:
-    """Corrupt the frames of a clip with its one seed."""
-    frames = images.reshape(-1, *images.shape[-3:])
-    each = np.repeat(seeds, images.shape[1])
-    return corrupt(name, frames, severity, each, **settings).reshape(images.shape)
-
-
 @contextmanager
 def small_clips() -> Iterator[None]:
     """Put these videos and this network in the places of those of a release."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SOURCES, "digit-videos", open_bars)
-        patch.setattr(pipeline.variant_families, "corrupt", _corrupt_clips)
         patch.setattr(training.checkpoint, "build_model", lambda config, num: (Tiny(num), []))
         yield
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.augmentation_sections import VPixMixConfig
-from pipeline.plan.pixmix import F32, I8, I32, Bool
+from pipeline.plan.pixmix import F32, I8, Bool
 from pipeline.plan.pixmix_columns import (
     PICTURE_FIELDS,
     START_FIELDS,
@@ -32,7 +32,6 @@ from pipeline.plan.pixmix_columns import (
     start_columns,
     start_from,
 )
-from pipeline.plan.rng import F64
 from pipeline.plan.vpixmix import INWARDS, OUTWARDS, VPixMixPlan, pixmix_constants
 
 _DIRECTIONS = {INWARDS: "in", OUTWARDS: "out"}
@@ -143,8 +142,11 @@ def vpixmix_from_columns(table: pa.Table, config: VPixMixConfig, num_frames: int
         return column.reshape(*shapes[is_by_frame], *column.shape[1:])
 
     by_frame = config.picture == "frame"
-    crop, zoom = _pictures_from(frames if by_frame else table, config)
-    picture, picture_y, picture_x = (clips(column, by_frame) for column in crop)
+    if config.picture == "zoom":
+        crop, zoom = _zooms_from(table)
+    else:
+        crop, zoom = [*picture_from(frames if by_frame else table)], _no_zoom(len(table))
+    crop = [clips(column, by_frame) for column in crop]
 
     by_frame = config.draws == "frame"
     rows = frames if by_frame else table
@@ -155,8 +157,7 @@ def vpixmix_from_columns(table: pa.Table, config: VPixMixConfig, num_frames: int
     if ends:
         a, b = (np.stack(pair, axis=1) for pair in zip((rounds.a, rounds.b), ends, strict=True))
     columns: list[Any] = [clips(column, by_frame) for column in (*start, rounds.num_rounds)]
-    columns += [picture, picture_y, picture_x]
-    columns += [clips(column, by_frame) for column in rounds[1:5]]
+    columns += [*crop, *(clips(column, by_frame) for column in rounds[1:5])]
     columns += [a, b, *zoom]
     return VPixMixPlan(*columns)
 
@@ -173,22 +174,20 @@ def _frames_of(table: pa.Table, num_frames: int) -> pa.Table:
     return pa.table([structs.field(field.name) for field in fields], schema=pa.schema(fields))
 
 
-def _pictures_from(
-    table: pa.Table, config: VPixMixConfig
-) -> tuple[tuple[I32, I32, I32], tuple[F64, F64, I8]]:
-    """Return picture, y and x, and phase, factor and direction of a zoom: [n] each."""
-    num = len(table)
-    if config.picture != "zoom":
-        nothing = np.zeros(num), np.zeros(num), np.zeros(num, np.int8)
-        return picture_from(table), nothing
-    nought = np.zeros(num, np.int32)
-    index = plain(table["mixing_picture"], -1, np.int32)
+def _zooms_from(table: pa.Table) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
+    """Return picture, y and x, and phase, factor and direction, of a table with `ZOOM_FIELDS`."""
+    index, nought = plain(table["mixing_picture"], -1, np.int32), np.zeros(len(table), np.int32)
     phase, factor = (plain(table[name], 0, np.float64) for name in ("zoom_phase", "zoom_factor"))
     place = numbers(table["zoom_direction"], tuple(_DIRECTIONS.values()))
-    direction = np.append(np.array(list(_DIRECTIONS), np.int8), np.int8(0))[place]
-    return (index, nought, nought), (phase, factor, direction)
+    direction = np.array([*_DIRECTIONS, 0], np.int8)[place]
+    return [index, nought, nought], [phase, factor, direction]
 
 
 def _no_start(num: int) -> tuple[I8, F32, Bool]:
     """Return op, level and sign where every frame starts as itself."""
     return np.full(num, -1, np.int8), np.zeros(num, np.float32), np.zeros(num, np.bool_)
+
+
+def _no_zoom(num: int) -> list[npt.NDArray[Any]]:
+    """Return phase, factor and direction where there is no zoom."""
+    return [np.zeros(num), np.zeros(num), np.zeros(num, np.int8)]

@@ -155,9 +155,9 @@ def _comparison(comparison: Comparison) -> str:
     rows = "\n".join(_mode(mode, comparison) for mode in comparison.modes)
     return f"""<section class="modes">
 <h2>Modes side by side</h2>
-<p>The same clip, {escape(comparison.source_id)} of class {escape(comparison.class_name)}, as each mode makes
-it; with what mixing added to every frame, result − clean at half strength around grey. Rows drawn per frame
-flicker strongly.</p>
+<p>One clip, {escape(comparison.source_id)} of class {escape(comparison.class_name)}, as each mode makes it,
+with what mixing added: result − clean, at half strength around grey. Of {_clips(comparison)} it is the one
+that mixing changes most. What is drawn per frame flickers strongly.</p>
 {rows}
 </section>"""
 
@@ -185,27 +185,26 @@ def _mode(mode: Mode, comparison: Comparison) -> str:
 def _measures(comparison: Comparison) -> str:
     """Return the chart of how much the perturbation changes, and the numbers."""
     modes = comparison.modes
-    num_clips = len(modes[0].changes)
     series = [chart.Series(_name(mode), mode.changes) for mode in modes]
     said = ", ".join(f"{_name(m)} {_median([c.change_ratio for c in m.coherences])}" for m in modes)
     picture = chart.draw_chart(
         series,
         x_label="frame t",
-        y_label="change to the next frame / size",
+        y_label="mean |Pₜ₊₁ − Pₜ| / mean |P|",
         level=(_INDEPENDENT, "√2: independent"),
         alt=f"Change of the perturbation from each frame to the next; mean of each mode: {said}",
     )
     rows = "\n".join(_row(mode) for mode in modes)
-    clips = "clip" if num_clips == 1 else "clips"
+    clips = _clips(comparison)
     return f"""<section class="measures">
 <h2>How steady is what mixing adds?</h2>
 <p>With P<sub>t</sub> = result − clean in frame t, the lines are mean |P<sub>t+1</sub> − P<sub>t</sub>| / mean
-|P|, the median over {num_clips} {clips} of the first epoch shown, the bands from quartile to quartile: 0
+|P|, the median over {clips} of the first epoch shown, the bands from quartile to quartile: 0
 where every frame meets the same, about √2 where each is drawn on its own.</p>
 {picture}
 <div class="scroll">
 <table>
-<thead><tr><th>median of {num_clips} {clips}</th><th>change ratio</th><th>lag-1 correlation</th>
+<thead><tr><th>median of {clips}</th><th>change ratio</th><th>lag-1 correlation</th>
 <th>flicker</th><th>TV inflation</th></tr></thead>
 <tbody>
 {rows}
@@ -216,6 +215,12 @@ where every frame meets the same, about √2 where each is drawn on its own.</p>
 pixels. Flicker: the standard deviation over time of a frame's mean luminance. TV inflation: how much more the
 result changes from frame to frame than the clean clip does.</small></p>
 </section>"""
+
+
+def _clips(comparison: Comparison) -> str:
+    """Return how many clips were rendered in every mode."""
+    num = len(comparison.modes[0].changes)
+    return f"{num} clip{'s' if num > 1 else ''}"
 
 
 def _row(mode: Mode) -> str:

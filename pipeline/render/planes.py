@@ -3,9 +3,6 @@
 Decoders yield planes Y, Cb, Cr of 8 bits, the colours mostly at half the size each way. Each plane of the box
 is resized first, with the triangle filter of `pipeline.render.resize` in float32, colours by as much less as
 their planes are smaller; the result becomes RGB once.
-
-Sixteen rows of the result go together: they are filtered down, turned into columns, filtered across, and
-converted, all in the nearest cache.
 """
 
 from __future__ import annotations
@@ -16,31 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.render.jit import kernel, read_only
+from pipeline.render.jit import read_only
+from pipeline.render.plane_kernels import F32, Axis, Cutter, Planes, cut
 from pipeline.render.resize import fill_weights, num_taps
 
 U8 = npt.NDArray[np.uint8]
-I32 = npt.NDArray[np.int32]
-F32 = npt.NDArray[np.float32]
 
-_ROWS = 16
 _UNIT = np.float32(2.0**-22)
 """Of the weights of `fill_weights`; they are whole, so float32 holds them exactly."""
-
-_0, _255 = np.float32(0), np.float32(255)
-
-
-class Planes(NamedTuple):
-    """A frame of H×W pixels.
-
-    Attributes:
-        luma: uint8 [H, stride], stride ≥ W: what lies beyond the width means nothing.
-        cb, cr: uint8 [h, stride], colours.
-    """
-
-    luma: U8
-    cb: U8
-    cr: U8
 
 
 class Layout(NamedTuple):
@@ -63,34 +43,6 @@ class Layout(NamedTuple):
     step_x: int
     shift_y: float
     shift_x: float
-    matrix: F32
-
-
-class Axis(NamedTuple):
-    """Filters of the S outputs of one axis: `starts`, `counts` int32 [S], `weights` float32 [S, taps]."""
-
-    starts: I32
-    counts: I32
-    weights: F32
-
-
-class Cutter(NamedTuple):
-    """All that is the same for the frames of a clip: where a box goes, and its filters.
-
-    Attributes:
-        top, left, height, width: the part of the result that is filled; the rest is black.
-        luma_y, luma_x, chroma_y, chroma_x: filters.
-        matrix: of `rgb_matrix`.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-    luma_y: Axis
-    luma_x: Axis
-    chroma_y: Axis
-    chroma_x: Axis
     matrix: F32
 
 
@@ -196,97 +148,7 @@ def _axis(first: float, last: float, length: int, size: int, mirrored: bool) -> 
     weights = np.zeros((size, taps), np.int32)
     if size:
         fill_weights(first, last, length, mirrored, starts, counts, weights)
-    return Axis(starts, counts, weights * _UNIT)
-
-
-@kernel
-def _down(
-    plane: U8, axis: Axis, first: int, num_rows: int, left: int, width: int, sums: F32, strip: F32
-) -> None:
-    """Filter `num_rows` outputs from `first` on down a plane's columns [left, left + width).
-
-    Args:
-        plane: uint8 [H, stride].
-        axis: the filters of rows.
-        first, num_rows: the outputs wanted, at most 16.
-        left, width: the columns wanted.
-        sums: float32 [≥ width], overwritten.
-        strip: float32 [≥ 16·width], filled with output row i of column x at 16·x + i.
-    """
-    flat, stride = plane.reshape(-1), plane.shape[1]
-    for lane in range(num_rows):
-        row = first + lane
-        begin = axis.starts[row] * stride + left
-        weight = axis.weights[row, 0]
-        for i in range(width):
-            sums[i] = weight * np.float32(flat[np.uint64(begin + i)])
-        for tap in range(1, axis.counts[row]):
-            weight = axis.weights[row, tap]
-            begin += stride
-            for i in range(width):
-                sums[i] += weight * np.float32(flat[np.uint64(begin + i)])
-        for i in range(width):
-            strip[np.uint64(i * _ROWS + lane)] = sums[i]
-
-
-@kernel
-def _across(strip: F32, axis: Axis, left: int, x: int, out: F32) -> None:
-    """Filter output column `x` of a strip that begins at column `left`: float32 [16] to `out`."""
-    begin = (axis.starts[x] - left) * _ROWS
-    weight = axis.weights[x, 0]
-    for i in range(_ROWS):
-        out[i] = weight * strip[np.uint64(begin + i)]
-    for tap in range(1, axis.counts[x]):
-        weight = axis.weights[x, tap]
-        begin += _ROWS
-        for i in range(_ROWS):
-            out[i] += weight * strip[np.uint64(begin + i)]
-
-
-@kernel
-def _span(axis: Axis) -> tuple[int, int]:
-    """Return the first input that any filter takes, and how many there are to the last."""
-    first = axis.starts.min()
-    return first, (axis.starts + axis.counts).max() - first
-
-
-@kernel
-def _cut(planes: Planes, cutter: Cutter, out: U8) -> None:
-    left, width = _span(cutter.luma_x)
-    chroma_left, chroma_width = _span(cutter.chroma_x)
-    sums = np.empty(max(width, chroma_width), np.float32)
-    luma = np.zeros(width * _ROWS, np.float32)
-    cb, cr = np.zeros((2, chroma_width * _ROWS), np.float32)
-    y, u, v = np.empty((3, _ROWS), np.float32)
-    red, green, blue = np.empty((3, _ROWS), np.uint8)
-    m = cutter.matrix
-    yr, ur, vr, r0 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
-    yg, ug, vg, g0 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
-    yb, ub, vb, b0 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
-    flat, stride = out.reshape(-1), 3 * out.shape[1]
-    for first in range(0, cutter.height, _ROWS):
-        num_rows = min(_ROWS, cutter.height - first)
-        _down(planes.luma, cutter.luma_y, first, num_rows, left, width, sums, luma)
-        across = chroma_left, chroma_width
-        _down(planes.cb, cutter.chroma_y, first, num_rows, across[0], across[1], sums, cb)
-        _down(planes.cr, cutter.chroma_y, first, num_rows, across[0], across[1], sums, cr)
-        for x in range(cutter.width):
-            _across(luma, cutter.luma_x, left, x, y)
-            _across(cb, cutter.chroma_x, chroma_left, x, u)
-            _across(cr, cutter.chroma_x, chroma_left, x, v)
-            for i in range(_ROWS):
-                r = yr * y[i] + ur * u[i] + vr * v[i] + r0
-                g = yg * y[i] + ug * u[i] + vg * v[i] + g0
-                b = yb * y[i] + ub * u[i] + vb * v[i] + b0
-                red[i] = np.uint8(np.int32(min(max(r, _0), _255)))
-                green[i] = np.uint8(np.int32(min(max(g, _0), _255)))
-                blue[i] = np.uint8(np.int32(min(max(b, _0), _255)))
-            begin = (cutter.top + first) * stride + 3 * (cutter.left + x)
-            for lane in range(num_rows):
-                place = np.uint64(begin + lane * stride)
-                flat[place] = red[lane]
-                flat[place + np.uint64(1)] = green[lane]
-                flat[place + np.uint64(2)] = blue[lane]
+    return Axis(starts, counts, weights.astype(np.float32) * _UNIT)
 
 
 def cut_planes(planes: Planes, cutter: Cutter, out: U8) -> None:
@@ -300,4 +162,4 @@ def cut_planes(planes: Planes, cutter: Cutter, out: U8) -> None:
     if (cutter.height, cutter.width) != out.shape[:2]:
         out[:] = 0
     if cutter.height:
-        _cut(Planes(*map(read_only, planes)), cutter, out)
+        cut(Planes(*map(read_only, planes)), cutter, out)

@@ -21,7 +21,8 @@ from pipeline.sources.svhn import open_svhn
 from pipeline.sources.synthetic import open_synthetic
 from pipeline.sources.ucf101 import open_ucf101
 from pipeline.sources.video_folder import open_video_folder
-from pipeline.sources.videos import VideoSource, open_videos
+from pipeline.sources.video_source import VideoSource
+from pipeline.sources.videos import open_videos
 
 __all__ = [
     "SOURCES",

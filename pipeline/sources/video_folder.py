@@ -11,7 +11,8 @@ from pipeline.executor import Executor
 from pipeline.source_sections import VideoFolderSource
 from pipeline.sources.folder_listing import list_folder, strays_message
 from pipeline.sources.video_files import VIDEOS
-from pipeline.sources.videos import VideoSource, open_videos
+from pipeline.sources.video_source import VideoSource
+from pipeline.sources.videos import open_videos
 
 
 def open_video_folder(config: VideoFolderSource, executor: Executor) -> VideoSource:

@@ -1,24 +1,19 @@
 """Decoding every listed video once, whole, and remembering what came out.
 
 The result says of each video its size and length, its SHA-256, and the key frames that decoding may begin at;
-or why it cannot be read. A key frame counts where a search for it, then decoding up to the next that counts,
-gave the very frames that decoding from the start had given.
+or why it cannot be read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from isal.isal_zlib import crc32
 
 from pipeline.executor import Executor
 from pipeline.sources.file_scan import (
@@ -34,18 +29,12 @@ from pipeline.sources.file_scan import (
     sparse,
 )
 from pipeline.sources.folder_listing import Listing
-from pipeline.sources.video_bytes import declared_bytes
-from pipeline.sources.video_files import (
-    Frame,
-    OpenVideo,
-    UnreadableVideo,
-    orientation,
-    pyav,
-    video_versions,
-)
+from pipeline.sources.video_files import UnreadableVideo, video_versions
+from pipeline.sources.video_probe import Found, probe
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+Number = TypeVar("Number", bound=np.generic)
 
 SCAN_VERSION = 1
 """Raise it when what is found, or the columns, change: older scans are then made again."""
@@ -53,9 +42,6 @@ SCAN_VERSION = 1
 FILES_PER_JOB = 8
 WHOLE_BYTES = 64 << 20
 """Files up to this size are read whole and checked against their SHA-256; larger ones by their size alone."""
-
-_KEY_GAP = 8
-"""Frames from one key frame that is kept to the next: decoding fewer costs less than a search."""
 
 
 class Keys(NamedTuple):
@@ -120,147 +106,11 @@ def scan_videos(root: Path, listing: Listing, executor: Executor) -> VideoScan:
     return scan
 
 
-# ── one video ──
-
-
-class Found(NamedTuple):
-    """What decoding one video gave; as in `VideoScan`, `keys` being pairs of number and pts."""
-
-    height: int
-    width: int
-    turn: int
-    num_frames: int
-    rate: tuple[int, int]
-    keys: list[tuple[int, int]]
-
-
-class _Seen(NamedTuple):
-    """A frame that was decoded: when it is shown, whether decoding may begin there, its content."""
-
-    pts: int | None
-    is_key: bool
-    crc: int
-
-
-def probe(file: BinaryIO | Path, size_bytes: int) -> Found:
-    """Decode a video.
-
-    Args:
-        file: its bytes, or where they lie.
-        size_bytes: its length.
-
-    Raises:
-        UnreadableVideo: with the reason.
-    """
-    if not size_bytes:
-        raise UnreadableVideo("the file is empty")
-    with _bytes_of(file) as content:
-        declared = declared_bytes(content, size_bytes)
-    with OpenVideo(_rewound(file)) as video:
-        first, seen = _decode(video)
-        if declared > size_bytes:
-            raise UnreadableVideo(f"cut short: {size_bytes:,} of {declared:,} bytes are there")
-        # Elsewhere a list of edits may leave out some of the frames promised.
-        if video.container == "avi" and video.num_packets < video.num_promised:
-            raise UnreadableVideo(
-                f"cut short: {video.num_packets:,} of {video.num_promised:,} frames are there"
-            )
-        if first is None:
-            raise UnreadableVideo("no frames in its video stream")
-        if video.rate <= 0:
-            raise UnreadableVideo("a frame rate of 0")
-        turn = orientation(first)
-        turned = turn // 2 % 2 == 1
-        height, width = (first.width, first.height) if turned else (first.height, first.width)
-        rate = video.rate.numerator, video.rate.denominator
-        return Found(height, width, turn, len(seen), rate, _proven(video, seen))
-
-
-@contextmanager
-def _bytes_of(file: BinaryIO | Path) -> Iterator[BinaryIO]:
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            yield opened
-    else:
-        yield file
-
-
-def _rewound(file: BinaryIO | Path) -> BinaryIO | Path:
-    if not isinstance(file, Path):
-        file.seek(0)
-    return file
-
-
-def _decode(video: OpenVideo) -> tuple[Frame, list[_Seen]]:
-    """Return the first frame, None if there is none, and what all are like."""
-    first, seen = None, []
-    for frame in video.frames():
-        first = first or frame
-        if (frame.height, frame.width) != (first.height, first.width):
-            raise UnreadableVideo(
-                f"its size changes in frame {len(seen)}: {first.width}×{first.height} to "
-                f"{frame.width}×{frame.height} pixels"
-            )
-        seen.append(_Seen(frame.pts, bool(frame.key_frame), _crc(frame)))
-    return first, seen
-
-
-def _crc(frame: Frame) -> int:
-    """Return a checksum of a frame's planes, less what lies beyond their widths."""
-    value = 0
-    widths = _row_bytes(frame.format.name, frame.width, frame.height)
-    for plane, used in zip(frame.planes, widths, strict=False):
-        pixels = np.frombuffer(plane, np.uint8).reshape(-1, abs(plane.line_size))
-        value = crc32(np.ascontiguousarray(pixels[:, :used]), value)
-    return value
-
-
-@lru_cache(maxsize=16)
-def _row_bytes(name: str, width: int, height: int) -> list[int]:
-    """Return how many bytes of a row mean something, of each plane that holds components."""
-    found: dict[int, int] = {}
-    for part in pyav().VideoFormat(name, width, height).components:
-        found[part.plane] = found.get(part.plane, 0) + part.width * (-(-part.bits // 8))
-    return [found[plane] for plane in sorted(found)]
-
-
-def _proven(video: OpenVideo, seen: Sequence[_Seen]) -> list[tuple[int, int]]:
-    """Return number and pts of the key frames to which a search was seen to lead, every few frames one."""
-    candidates: list[int] = []
-    latest = seen[0].pts
-    for number, frame in enumerate(seen[1:], 1):
-        if frame.pts is None or (latest is not None and frame.pts <= latest):
-            continue
-        latest = frame.pts
-        if frame.is_key and number - (candidates[-1] if candidates else 0) >= _KEY_GAP:
-            candidates.append(number)
-    proven: list[tuple[int, int]] = []
-    end = len(seen)
-    for number in reversed(candidates):
-        pts = seen[number].pts
-        assert pts is not None
-        if _same(video, pts, seen[number:end]):
-            proven.append((number, pts))
-            end = number
-    return proven[::-1]
-
-
-def _same(video: OpenVideo, pts: int, wanted: Sequence[_Seen]) -> bool:
-    """Tell whether a search for `pts` yields just the frames wanted."""
-    frames = video.frames_from(pts)
-    try:
-        return all(_crc(next(frames)) == seen.crc for seen in wanted)
-    except (UnreadableVideo, StopIteration):
-        return False
-    finally:
-        frames.close()
-
-
 # ── jobs ──
 
 
 class Result(NamedTuple):
-    """What `run_job` found: of n videos each its digest, and what is in it or, as text, why that is unknown."""
+    """What `run_job` found: of n videos each its digest, and what is in it or why it cannot be read."""
 
     start: int
     digests: npt.NDArray[np.uint8]
@@ -333,17 +183,17 @@ def _scan(root: Path, listing: Listing, executor: Executor) -> VideoScan:
 
 # ── cache ──
 
-_COLUMNS = {"height": np.int32, "width": np.int32, "turn": np.int8, "num_frames": np.int32}
-
 
 def _keep(entry: Path, ids: pa.StringArray, scan: VideoScan) -> None:
     bounds = pa.array(scan.keys.bounds, pa.int32())
-    plain = dict(zip(_COLUMNS, scan[:4], strict=True))
     keep_columns(
         entry,
         {
             "id": ids,
-            **plain,
+            "height": scan.heights,
+            "width": scan.widths,
+            "turn": scan.turns,
+            "num_frames": scan.num_frames,
             "rate_numerator": scan.rates[:, 0],
             "rate_denominator": scan.rates[:, 1],
             "sha256": digest_column(scan.digests),
@@ -360,18 +210,25 @@ def _load(entry: Path, ids: pa.StringArray) -> VideoScan | None:
     if columns is None:
         return None
 
-    def values(name: str, dtype: type[np.generic]) -> npt.NDArray[np.generic]:
-        return columns[name].to_numpy().astype(dtype, casting="no")
+    def values(name: str, dtype: type[Number]) -> npt.NDArray[Number]:
+        found: npt.NDArray[Number] = columns[name].to_numpy().astype(dtype, casting="no")
+        return found
 
     try:
         frames, pts = columns["key_frames"], columns["key_pts"]
-        bounds = frames.offsets.to_numpy().astype(np.int64)
         rates = [values(f"rate_{part}", np.int64) for part in ("numerator", "denominator")]
         return VideoScan(
-            *(values(name, dtype) for name, dtype in _COLUMNS.items()),  # type: ignore[arg-type]
+            heights=values("height", np.int32),
+            widths=values("width", np.int32),
+            turns=values("turn", np.int8),
+            num_frames=values("num_frames", np.int32),
             rates=np.column_stack(rates),
             digests=digest_rows(columns["sha256"]),
-            keys=Keys(bounds, frames.values.to_numpy(), pts.values.to_numpy()),
+            keys=Keys(
+                frames.offsets.to_numpy().astype(np.int64),
+                frames.values.to_numpy().astype(np.int32, casting="no"),
+                pts.values.to_numpy().astype(np.int64, casting="no"),
+            ),
             reasons=columns["reason"].cast(pa.string()),
         )
     except (KeyError, ValueError, TypeError, AttributeError, pa.ArrowException):
