@@ -85,7 +85,7 @@ class Meter:
         return self.waited_s / max(self.seconds, 1e-9)
 
 
-class Tested(NamedTuple):
+class Score(NamedTuple):
     """What a test came to.
 
     Attributes:

@@ -9,14 +9,14 @@ from torch.nn import functional
 
 from pipeline.stream import KeyedBatch, ShardStream, positions_of
 from training.losses import count_wrong
-from training.meter import Tested
+from training.meter import Score
 from training.setup import Run
 
 _CLIP_AXES = 4
 
 
 @torch.inference_mode()
-def test_network(run: Run) -> Tested | None:
+def test_network(run: Run) -> Score | None:
     """Return loss and error on the test root, over all ranks; None without one.
 
     Where there are several clips of a video, one answer is given for it: the class with the largest mean
@@ -41,7 +41,7 @@ def test_network(run: Run) -> Tested | None:
             videos.add(logits, labels, keys)
     loss, wrong, num = run.world.sum(sums).tolist()
     error = wrong / num if videos is None else videos.error()
-    return Tested(loss / num, error)
+    return Score(loss / num, error)
 
 
 class _Videos:
@@ -58,8 +58,9 @@ class _Videos:
         """Count a batch of clips."""
         numbers = self._numbers[positions_of(keys).to(self._numbers.device)]
         self._sums.index_add_(0, numbers, logits.double().softmax(1))
-        shares = functional.one_hot(labels, logits.shape[1]).double()
-        self._labels.index_add_(0, numbers, shares)
+        if not labels.is_floating_point():
+            labels = functional.one_hot(labels, logits.shape[1])
+        self._labels.index_add_(0, numbers, labels.double())
 
     def error(self) -> float:
         """Return the share of videos whose likeliest class is not theirs."""
