@@ -85,7 +85,7 @@ class Meter:
         return self.waited_s / max(self.seconds, 1e-9)
 
 
-class Score(NamedTuple):
+class Outcome(NamedTuple):
     """What a test came to.
 
     Attributes:

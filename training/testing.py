@@ -9,14 +9,14 @@ from torch.nn import functional
 
 from pipeline.stream import KeyedBatch, ShardStream, positions_of
 from training.losses import count_wrong
-from training.meter import Score
+from training.meter import Outcome
 from training.setup import Run
 
 _CLIP_AXES = 4
 
 
 @torch.inference_mode()
-def test_network(run: Run) -> Score | None:
+def test_network(run: Run) -> Outcome | None:
     """Return loss and error on the test root, over all ranks; None without one.
 
     Where there are several clips of a video, one answer is given for it: the class with the largest mean
@@ -41,7 +41,7 @@ def test_network(run: Run) -> Score | None:
             videos.add(logits, labels, keys)
     loss, wrong, num = run.world.sum(sums).tolist()
     error = wrong / num if videos is None else videos.error()
-    return Score(loss / num, error)
+    return Outcome(loss / num, error)
 
 
 class _Videos:

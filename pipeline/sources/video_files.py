@@ -23,15 +23,15 @@ Frame = Any
 
 VIDEOS = FileKind(
     "video",
-    frozenset((".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")),
+    frozenset((".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm")),
 )
-"""Transport streams are none: one that was cut short looks whole."""
+"""MPEG's program and transport streams are none: one that was cut short, even in a frame, may look whole."""
 
 MAX_PIXELS = 1 << 26
 """Largest frame decoded, 8192×8192."""
 
 # The content decides, not the name, and of FFmpeg's other formats some open further files.
-_FORMATS = "avi,mov,matroska,mpeg"
+_FORMATS = "avi,mov,matroska"
 _DECODER = {"flags": "+bitexact"}
 _STRICT = {**_DECODER, "err_detect": "explode"}
 _CENTRED = ("mjpeg", "mpeg1video")  # all others put them on the first pixel
@@ -102,10 +102,10 @@ class OpenVideo:
         try:
             self._container = self._av.open(source, options=options, metadata_errors="ignore")
         except self._av.error.ArgumentError as error:  # a format that is not on the list
-            raise UnreadableVideo("its content is not AVI, MP4, Matroska or MPEG") from error
+            raise UnreadableVideo("its content is not AVI, MP4 or Matroska") from error
         except self._av.error.FFmpegError as error:
             raise UnreadableVideo(
-                f"cannot be opened as AVI, MP4, Matroska or MPEG ({_words(error)})"
+                f"cannot be opened as AVI, MP4 or Matroska ({_words(error)})"
             ) from error
         try:
             self._stream = self._video_stream()

@@ -117,7 +117,11 @@ class VideoSource(ClipSource):
     def _frames(
         self, opened: OpenVideo, video: int, numbers: Sequence[I32]
     ) -> Iterator[tuple[Frame, list[_Wanted]]]:
-        """Yield each frame that some cut wants, once, in order, with the places it is for."""
+        """Yield each frame that some cut wants, once, in order, with the places it is for.
+
+        Frames come from a run from the start of the file, or from the last key frame before them: no other
+        runs were compared with a full decode.
+        """
         wanted = sorted(
             _Wanted(number, cut, place)
             for cut, of_cut in enumerate(numbers)
@@ -125,14 +129,15 @@ class VideoSource(ClipSource):
         )
         bounds = slice(*self.keys.bounds[video : video + 2].tolist())
         keys, pts = self.keys.frames[bounds], self.keys.pts[bounds]
-        frames, following = opened.frames(), 0
+        frames, begun, following = opened.frames(), 0, 0
         done = 0
         while done < len(wanted):
             number = wanted[done].number
             key = int(np.searchsorted(keys, number, "right")) - 1
-            if key >= 0 and keys[key] > following:
+            nearest = int(keys[key]) if key >= 0 else 0
+            if nearest > begun and (begun or nearest > following):
                 frames.close()
-                frames, following = opened.frames_from(int(pts[key])), int(keys[key])
+                frames, begun, following = opened.frames_from(int(pts[key])), nearest, nearest
             frame = None
             while following <= number:
                 frame = next(frames, None)
