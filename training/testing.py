@@ -58,8 +58,9 @@ class _Videos:
         """Count a batch of clips."""
         numbers = self._numbers[positions_of(keys).to(self._numbers.device)]
         self._sums.index_add_(0, numbers, logits.double().softmax(1))
-        shares = functional.one_hot(labels, logits.shape[1]).double()
-        self._labels.index_add_(0, numbers, shares)
+        if not labels.is_floating_point():
+            labels = functional.one_hot(labels, logits.shape[1])
+        self._labels.index_add_(0, numbers, labels.double())
 
     def error(self) -> float:
         """Return the share of videos whose likeliest class is not theirs."""

@@ -65,7 +65,7 @@ def ways() -> list[Way]:
         for crf in (14, 16, 18, 23):
             encode = partial(encode_mp4, crf=crf, chroma=chroma)
             found.append(Way(f"mp4 crf{crf} {chroma}", "mp4", encode))
-    for preset in ("veryfast", "medium"):
+    for preset in ("faster", "medium"):
         encode = partial(encode_mp4, crf=16, chroma="444", preset=preset)
         found.append(Way(f"mp4 crf16 444 {preset}", "mp4", encode))
     return found
