@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.pictures.zoom_videos import decode_video
 from pipeline.sources import video_files, video_probe
 from pipeline.sources.video_bytes import declared_bytes
 from pipeline.sources.video_files import OpenVideo, UnreadableVideo
@@ -299,3 +300,18 @@ def test_a_hole_in_the_middle_is_noticed(kind: str) -> None:
     middle = len(data) // 2
     data[middle : middle + 600] = np.random.default_rng(0).bytes(600)
     assert reason(bytes(data)).startswith("damaged in frame ")
+
+
+def test_only_a_strict_decoder_notices_damage() -> None:
+    data = bytearray(video("avi"))
+    middle = len(data) // 2
+    data[middle : middle + 20] = bytes(20)
+    with OpenVideo(io.BytesIO(data)) as opened:
+        assert len(list(opened.frames())) == NUM
+    with (
+        OpenVideo(io.BytesIO(data), strict=True) as opened,
+        pytest.raises(UnreadableVideo, match="damaged in frame"),
+    ):
+        list(opened.frames())
+    with pytest.raises(UnreadableVideo, match="damaged in frame"):
+        decode_video(bytes(data), "zoom.avi", 32)

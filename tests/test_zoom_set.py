@@ -379,7 +379,7 @@ def _spoil(folder: Path) -> None:
 
 
 NO_VIDEO = (
-    "cannot be opened as AVI, MP4, Matroska or MPEG (Invalid data found when processing input)"
+    "cannot be opened as AVI, MP4 or Matroska (Invalid data found when processing input)"
 )
 BAD = {
     "empty.avi": "the file is empty",

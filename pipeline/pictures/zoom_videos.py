@@ -136,7 +136,7 @@ def decode_video(data: bytes, name: str, size: int) -> U8:
         raise UnreadableVideo("the file is empty")
     declared = declared_bytes(io.BytesIO(data), len(data))
     frames: list[U8] = []
-    with OpenVideo(io.BytesIO(data)) as video:
+    with OpenVideo(io.BytesIO(data), strict=True) as video:
         look = Look(0, video.centred)
         for decoded in video.frames():
             if not frames:
