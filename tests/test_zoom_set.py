@@ -378,9 +378,7 @@ def _spoil(folder: Path) -> None:
         container.mux(stream.encode(sound))
 
 
-NO_VIDEO = (
-    "cannot be opened as AVI, MP4 or Matroska (Invalid data found when processing input)"
-)
+NO_VIDEO = "cannot be opened as AVI, MP4 or Matroska (Invalid data found when processing input)"
 BAD = {
     "empty.avi": "the file is empty",
     "gone.webm": "No such file or directory",
