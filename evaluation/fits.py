@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from evaluation.measures import class_indices
 from evaluation.measures.arrays import I64
+from evaluation.open_set import OpenSet
 from evaluation.readings import ANOMALIES
-from evaluation.sets import OpenSet
 from pipeline.errors import DreamshardsError, UsageError
 from training.checkpoint import Trained
 

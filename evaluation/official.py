@@ -18,10 +18,11 @@ from evaluation.benchmarks import (
     SEQUENCES,
     SEVERITIES,
 )
+from evaluation.open_set import I64, OpenSet, Part, SetBatch
 from evaluation.predictions import Samples
 from evaluation.recognition import benchmark_parts
 from evaluation.results import Kind
-from evaluation.sets import I64, OpenSet, Part, SetBatch, open_live
+from evaluation.sets import open_live
 from pipeline.errors import DreamshardsError
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sources.folder_listing import list_folder

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 from evaluation import official
+from evaluation.open_set import OpenSet
 from evaluation.results import Kind
-from evaluation.sets import OpenSet, open_live, open_root
+from evaluation.sets import open_live, open_root
 from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.recipe import Recipe, load_recipe, preset_names
 from pipeline.settings import is_yaml_file

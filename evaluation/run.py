@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.fits import check_fits, check_names
+from evaluation.open_set import OpenSet, join_anomalies
 from evaluation.predict import Network
 from evaluation.predictions import predictions_path, read_about
 from evaluation.progress import EvaluationProgress
@@ -20,7 +21,6 @@ from evaluation.readings import ANOMALIES, set_results
 from evaluation.report import Pictures, Wanted, write_report
 from evaluation.requests import Request, open_request
 from evaluation.results import Results
-from evaluation.sets import OpenSet, join_anomalies
 from evaluation.tasks import Settings, Task, attack_task, make_task
 from evaluation.work import PARTIAL_NAME, is_done, make_predictions
 from pipeline.errors import DreamshardsError, UsageError

@@ -14,9 +14,9 @@ from evaluation.fits import check_fits
 from evaluation.measures import choose_anomalies
 from evaluation.measures.adversary import Attack
 from evaluation.measures.arrays import I64
+from evaluation.open_set import OpenSet, Part
 from evaluation.predictions import About
 from evaluation.results import Kind
-from evaluation.sets import OpenSet, Part
 from pipeline.errors import DreamshardsError
 from pipeline.sources.source import evenly
 from training.checkpoint import Trained

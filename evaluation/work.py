@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from evaluation.measures import cross_entropy, probabilities
+from evaluation.open_set import Part
 from evaluation.predict import LogitError, Network
 from evaluation.predictions import (
     Samples,
@@ -22,7 +23,6 @@ from evaluation.predictions import (
     write_predictions,
 )
 from evaluation.progress import EvaluationProgress
-from evaluation.sets import Part
 from evaluation.tasks import Settings, Task
 from pipeline.errors import DreamshardsError
 

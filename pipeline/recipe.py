@@ -281,8 +281,8 @@ class Recipe(Section):
         Codec: npy up to 64 px and of perturbations, above jpg, of clips mjpg. Quality: 95 for jpg, webp and
         mjpg; chroma of clips 444, crf of mp4 16, chosen from `make bench ARGS=clip-codecs`. Size of mixing
         pictures, and the shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of
-        mixing pictures of an array, which stay as they are. Families that use no mixing set keep none. Of test sets
-        the names of variants, the scale of their constants and the number of epochs.
+        mixing pictures of an array, which stay as they are. Families that use no mixing set keep none. Of
+        test sets the names of variants, the scale of their constants and the number of epochs.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in WITH_QUALITY:

@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from pipeline.shards.codecs import CODECS as CLIPS
 from tests.tiny import build_tiny
 
 CODECS = ("npy", "jpg", "png", "webp")
@@ -45,6 +46,8 @@ def decoded(content: bytes, codec: str) -> np.ndarray:
         return np.load(io.BytesIO(content), allow_pickle=False)
     if codec == "jpg":
         return simplejpeg.decode_jpeg(content, "RGB")
+    if codec in ("mjpg", "mp4"):
+        return CLIPS[codec].decode(content)
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"))
 

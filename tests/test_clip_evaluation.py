@@ -35,6 +35,7 @@ from evaluation.measures import (
 from evaluation.measures.adversary import Attack, normaliser, pgd
 from evaluation.predict import Network
 from evaluation.predictions import predictions_path, read_variants
+from evaluation.report import write_report
 from evaluation.report.comparison import pareto_statements
 from evaluation.report.markup import animation
 from evaluation.requests import open_request, parse_request
@@ -43,6 +44,7 @@ from evaluation.run import Report, evaluate
 from evaluation.tables import summary_table
 from evaluation.tasks import Settings
 from evaluation.videos import video_rows
+from pipeline.cli import main
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.stream import CIFAR, ShardDataset
 from tests.clip_helpers import (
@@ -57,7 +59,7 @@ from tests.clip_helpers import (
 )
 from tests.conftest import tree
 from tests.evaluation_helpers import CPU, build_root, save_network, write_pictures
-from tests.report_helpers import Node, Page
+from tests.report_helpers import Node, Page, rows_of
 from training.checkpoint import load_trained
 
 NUM_VIDEOS = VIDEOS["test"]
@@ -613,6 +615,38 @@ def test_large_clips_play_reduced(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 200, 320, 3), np.uint8)
     assert shown(frames).shape == (3, 100, 160, 3)
     assert (shown(frames[:, :20, :30]) == frames[:, :20, :30]).all()
+
+
+def test_published_numbers_of_videos_stand_beside(
+    whole: tuple[Report, Path], tmp_path: Path
+) -> None:
+    results = replace(whole[0].results, dataset="ucf101")
+    text = summary_table([results])
+    assert "V-PixMix (published)" in text
+    assert "87.3" in text
+    page = Page(write_report(tmp_path, results)).root
+    (table, *_) = page.all("table")
+    assert rows_of(table)["measure"] == [
+        *("this model", "Baseline, paper", "V-PixMix, paper", "against Baseline"),
+    ]
+    assert "the likeliest class of the mean softmax over its clips" in page.text()
+
+
+def test_the_command_evaluates_clips(
+    sets: Sets, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--samples", "10", "--pgd-samples", "5", "--pgd-steps", "1", "--batch-size", "24"]
+    data = [f"turns=windows:{sets.windows}", str(sets.clean)]
+    out = tmp_path / "out"
+    words = ["evaluate", str(sets.checkpoint), "--out", str(out), "--device", "cpu", *flags]
+    assert main([*words, "--data", *data]) == 0
+    shown = capsys.readouterr().out
+    assert "clips-test-pgd: answer mean softmax of a video's clips" in shown
+    assert "videos 5 of 20" in shown
+    assert "turns: clips 42, 1 to 5 a video" in shown
+    assert shown.count("as published") == 0
+    results = Results.from_json((out / "results.json").read_text())
+    assert [part.name for part in results.sets] == ["clips-test", "clips-test-pgd", "turns"]
 
 
 def test_comparisons_have_the_same_measures(

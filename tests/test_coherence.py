@@ -20,7 +20,7 @@ from pipeline.plan.vpixmix import draw_vpixmix
 from pipeline.recipe import load_pictures
 from pipeline.render.slots import Slots
 from pipeline.render.vpixmix import render_vpixmix_into, render_zooming_into
-from tests.clip_helpers import moving_clip, real_clip
+from tests.moving_clips import moving_clip, real_clip
 
 U8 = npt.NDArray[np.uint8]
 

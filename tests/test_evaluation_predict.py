@@ -84,6 +84,8 @@ def test_answers_over_some_classes_are_named_by_the_networks(trained: Trained) -
     assert set(answers.prediction.tolist()) <= {2, 5, 7}
     expected = some.double().softmax(1).max(1).values.numpy()
     assert answers.confidence == pytest.approx(expected, abs=1e-5)
+    assert answers.logits[:, kept] == pytest.approx(some.numpy(), abs=1e-4)
+    assert np.isneginf(np.delete(answers.logits, kept, axis=1)).all()
 
 
 def test_clips_are_answered_frame_by_frame(trained: Trained) -> None:

@@ -19,9 +19,10 @@ from evaluation.official import (
     open_image_folder,
     open_sequence_arrays,
 )
+from evaluation.open_set import OpenSet, Part, join_anomalies
 from evaluation.recognition import anomaly_name, recognise
 from evaluation.requests import open_request, parse_request
-from evaluation.sets import OpenSet, Part, join_anomalies, open_live, open_root
+from evaluation.sets import open_live, open_root
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
 from pipeline.recipe import load_recipe

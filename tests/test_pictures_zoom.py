@@ -7,6 +7,7 @@ import itertools
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from pipeline.pictures import zoom as zooms
 from pipeline.pictures import zoom_kernels, zoom_targets
 from pipeline.pictures.quality import FRACTAL_GATE, Cells
 from pipeline.pictures.zoom import Zoom, frame, frame_at, make_strip, make_zoom
-from pipeline.pictures.zoom_strip import strip_frames
+from pipeline.pictures.zoom_strip import Strip, strip_frames
+
+F64 = npt.NDArray[np.float64]
 
 # A change of these means that every clip mixed with zooms changes. They hold on any x86-64 processor.
 GOLDEN = {
@@ -206,6 +209,57 @@ def test_strips_show_what_orbits_show(some: list[Zoom]) -> None:
             gains.append(_psnr(clip[number], truth) - _psnr(_at(zoom, position, 64, 1), truth))
     assert np.mean(gains) > 2
     assert min(gains) > 0
+
+
+def _slow_clip(strip: Strip, start: float, step: float, num_frames: int, size: int) -> zooms.U8:
+    """Read a strip as `read_clip` does, in floats: linear between cells and between levels."""
+    levels = [strip.cells.astype(float)]
+    for _ in range(4):
+        rows, columns, _ = levels[-1].shape
+        quarters = levels[-1].reshape(rows // 2, 2, columns // 2, 2, 3)
+        levels.append(np.floor((quarters.sum(axis=(1, 3)) + 2) / 4))
+    rows, columns, _ = strip.cells.shape
+    y, x = np.mgrid[:size, :size] * 2.0 + 1 - size
+    x[(x == 0) & (y == 0)] = 1
+    fine = np.clip(np.log2(columns / (np.hypot(x, y) * np.pi)), 0, 4)
+    clip = []
+    for number in range(num_frames):
+        position = start + number * step
+        loops = position - np.log(np.hypot(x, y) / size) / strip.growth
+        turned = np.arctan2(y, x) - position * strip.roll + strip.roll * loops
+        u, v = turned * columns / (2 * np.pi) - strip.twist * loops, loops * rows
+        frame = np.zeros((size, size, 3))
+        for level, cells in enumerate(levels):
+            weight = np.maximum(1 - np.abs(fine - level), 0)[..., None]
+            frame += weight * _between_cells(cells, strip.twist >> level, v, u, 0.5**level)
+        clip.append(frame + 0.5)
+    return np.floor(clip).astype(np.uint8)
+
+
+def _between_cells(cells: F64, twist: int, v: F64, u: F64, scale: float) -> F64:
+    rows, columns, _ = cells.shape
+    v, u = v * scale - 0.5, u * scale - 0.5
+    down, right = (v - np.floor(v))[..., None], (u - np.floor(u))[..., None]
+
+    def at(i: F64, j: F64) -> F64:
+        loop, row = np.divmod(i, rows)
+        return cells[row.astype(int), ((j + loop * twist) % columns).astype(int)]
+
+    i, j = np.floor(v), np.floor(u)
+    above = at(i, j) * (1 - right) + at(i, j + 1) * right
+    below = at(i + 1, j) * (1 - right) + at(i + 1, j + 1) * right
+    return above * (1 - down) + below * down
+
+
+def test_clips_are_read_as_a_slow_twin_reads_them(some: list[Zoom]) -> None:
+    for zoom, size in zip(some, (31, 48, 16, 80, 5, 64, 2, 33), strict=True):
+        strip = make_strip(zoom, 48)
+        for start, factor, direction in ((0.0, 1.02, 1), (0.97, 1.1, 1), (0.03, 3.0, -1)):
+            clip = strip_frames(strip, start, factor, direction, 7, size)
+            slow = _slow_clip(strip, start, direction * math.log(factor) / strip.growth, 7, size)
+            off = np.abs(clip.astype(int) - slow)
+            assert off.max() <= 3  # weights are of 8 bits
+            assert off.mean() < 0.3
 
 
 def test_clips_close_after_a_loop_at_any_factor(some: list[Zoom]) -> None:

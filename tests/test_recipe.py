@@ -21,9 +21,10 @@ def complaint(*overrides: str) -> str:
 
 
 def test_presets_are_those_promised_and_all_load() -> None:
-    training = ["cifar10", "cifar100", "digits", "image-folder"]
+    training = ["cifar10", "cifar100", "digit-videos", "digits", "image-folder", "ucf101"]
     made = [f"{name}-{kind}" for name in ("cifar10", "cifar100") for kind in ("c", "c-bar", "p")]
     made += ["digits-c", "image-folder-c", "image-folder-c-bar"]
+    made += [f"digit-videos-{kind}" for kind in ("c", "unknown", "windows")]
     made += [f"anomalies-{law}" for law in ("gaussian", "rademacher", "blobs")]
     assert preset_names() == sorted([*training, *(f"{name}-test" for name in training), *made])
     for name in preset_names():

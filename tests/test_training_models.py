@@ -90,7 +90,7 @@ def test_clips_go_through_r3d_18() -> None:
 @pytest.mark.parametrize(
     ("fields", "shape", "message"),
     [
-        ({"kind": "wide-resnet"}, (8, 32, 32, 3), r"a wide ResNet takes pictures \[H, W, 3\]"),
+        ({"kind": "wide-resnet"}, (8, 32, 32, 3), r"wide-resnet takes pictures \[H, W, 3\]"),
         (RESNET, (8, 32, 32, 3), "resnet18 takes pictures"),
         (
             {"kind": "torchvision", "name": "r3d_18"},

@@ -16,7 +16,7 @@ from pipeline.render.ops import POOLED_OPS
 from pipeline.render.pixmix import render_pixmix
 from pipeline.render.slots import Slots
 from pipeline.render.vpixmix import render_vpixmix_into, render_zooming_into, weights
-from tests.clip_helpers import moving_clip
+from tests.moving_clips import moving_clip
 from tests.reference import OPS
 from tests.test_render_pixmix import picture_set, random_images, random_pictures
 from tests.test_vpixmix_plan import EACH, MODES, config_of

@@ -63,6 +63,16 @@ class WideResNetConfig(Section):
         return self
 
 
+class Small3dConfig(Section):
+    """A small residual network for clips of about 32 px."""
+
+    kind: Literal["small3d"]
+    width: int = Field(16, ge=1, le=256)
+    dropout: float = Field(0.0, ge=0, le=0.9)
+    weights: str | None = None
+    feature_extract: bool = False
+
+
 class TorchvisionConfig(Section):
     """Any classifier of torchvision by its name, such as resnet50 or r3d_18."""
 
@@ -72,7 +82,9 @@ class TorchvisionConfig(Section):
     feature_extract: bool = False
 
 
-ModelConfig = Annotated[WideResNetConfig | TorchvisionConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    WideResNetConfig | Small3dConfig | TorchvisionConfig, Field(discriminator="kind")
+]
 
 # ── optimisation ──
 

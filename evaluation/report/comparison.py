@@ -22,6 +22,7 @@ from evaluation.report.summary import (
     cell,
     columns_of,
     holes,
+    judged,
     partial,
     shown,
     values,
@@ -155,7 +156,7 @@ def _table(runs: Sequence[tuple[str, Results]], summaries: Mapping[str, Figures]
         for values_ in beside.values():
             row.append(shown(column, values_[column]) if column in values_ else ABSENT)
         rows.append(row)
-    remarks = footnotes.lines()
+    remarks = [*footnotes.lines(), *judged([results for _, results in runs])]
     if paper:
         remarks += [f"Paper: {paper.title}. {paper.source}.", *paper.notes]
     caption = f"{UNITS} The best run of each is bold."

@@ -119,7 +119,11 @@ def measures_table(results: Results) -> Html:
         if against:
             row.append(_against(name, published.get(name), beside[against].get(name)))
         rows.append(row)
-    remarks = [*footnotes.lines(), f"Samples of each part: {_samples(results)}."]
+    remarks = [
+        *footnotes.lines(),
+        *judged([results]),
+        f"Samples of each part: {_samples(results)}.",
+    ]
     if both:
         remarks.append(
             "As published: computed as the code behind the paper's numbers does, which leaves the bin of "
@@ -138,6 +142,17 @@ def measures_table(results: Results) -> Html:
             _all_published(results.dataset),
         ]
     )
+
+
+def judged(runs: Iterable[Results]) -> list[str]:
+    """Return what to know of values that are of videos; nothing of those that are of pictures."""
+    if not any("videos" in part.settings for results in runs for part in results.sets):
+        return []
+    return [
+        "Of videos: a video's answer is the likeliest class of the mean softmax over its clips. Errors, "
+        "calibration and anomalies are of these; clip errors and the loss are of clips by themselves. C mCE "
+        "is divided by nothing."
+    ]
 
 
 def columns_of(summaries: Sequence[Figures]) -> list[str]:

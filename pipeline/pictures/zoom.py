@@ -23,10 +23,10 @@ from pipeline.pictures.arithmetic import exp, log
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.escape import draw_style
 from pipeline.pictures.escape_kernels import Formula, Style
-from pipeline.pictures.zoom_frames import STRIP_LEVELS
 from pipeline.pictures.zoom_kernels import Spiral
 from pipeline.pictures.zoom_strip import Strip
 from pipeline.pictures.zoom_targets import Course, draw_course
+from pipeline.pictures.zoom_words import STRIP_LEVELS
 
 U8 = npt.NDArray[np.uint8]
 

@@ -1,9 +1,7 @@
 """Pixel kernels that read the frames of an endless zoom from its strip.
 
-A strip lives on a torus: its last column meets its first, and its last row the first one, `twist` columns
-further on. To read it without looking out for its edges, its cells and four halvings are put into words,
-one a cell, each level with its surroundings repeated once on every side. A frame is linear between the
-cells around each pixel and between the two levels whose cells are about as large as it.
+A frame is linear between the cells around each pixel and between the two levels, of those that
+`pipeline.pictures.zoom_words` puts into words, whose cells are about as large as it.
 
 Positions are whole numbers of 2⁻¹⁶ cells and weights of 2⁻⁸. A row of a frame is worked in passes over plain
 arrays, so that they vectorise: where each pixel reads, the words there, and their weighted sums.
@@ -15,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.pictures.arithmetic import atan2, log, log2
+from pipeline.pictures.zoom_words import STRIP_LEVELS, level_starts, pack
 from pipeline.render.jit import inlined, kernel
 from pipeline.render.memory import load_pair, store_pair
 
@@ -23,8 +22,6 @@ U32 = npt.NDArray[np.uint32]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
-
-STRIP_LEVELS = 5  # a strip and its halvings; sides are multiples of 2^(STRIP_LEVELS − 1)
 
 _TWO_PI = 6.283185307179586
 _ONE = 65536.0  # a cell, in units of positions
@@ -82,11 +79,9 @@ def read_clip(
     """
     rows, columns = cells.shape[0], cells.shape[1]
     size = out.shape[1]
-    starts = np.zeros(STRIP_LEVELS + 1, np.int64)
-    for level in range(STRIP_LEVELS):
-        starts[level + 1] = starts[level] + ((rows >> level) + 2) * ((columns >> level) + 2)
+    starts = level_starts(rows, columns)
     words = np.empty(starts[STRIP_LEVELS], np.uint32)
-    _pack(cells, twist, starts, words)
+    pack(cells, twist, starts, words)
     line, finer = np.empty((7, size), np.int32), np.empty(size, np.int32)
     where, weights = np.empty((2, size), np.int32), np.empty((4, size), np.int32)
     upper, lower = np.empty((2, 2 * size), np.uint32), np.empty((2, 2 * size), np.uint32)
@@ -102,56 +97,6 @@ def read_clip(
             _gather(words, line, where, upper, lower)
             _blend(upper, lower, weights, finer, blended)
             _unpack(blended, out[number, row].reshape(-1))
-
-
-@kernel
-def _pack(cells: U8, twist: int, starts: I64, words: U32) -> None:
-    """Put a strip and its halvings into words: level L is [(V >> L) + 2, (U >> L) + 2] from starts[L]."""
-    rows, columns = cells.shape[0], cells.shape[1]
-    stride = columns + 2
-    flat = cells.reshape(-1)
-    for row in range(rows):
-        first = stride * (row + 1) + 1
-        values, line = flat[3 * columns * row : 3 * columns * (row + 1)], words[first:]
-        for i in range(columns):
-            red, green, blue = values[3 * i], values[3 * i + 1], values[3 * i + 2]
-            line[i] = np.uint32(red) | (np.uint32(green) << _GREEN) | (np.uint32(blue) << _BLUE)
-    for level in range(STRIP_LEVELS):
-        coarse = words[starts[level] : starts[level + 1]]
-        if level > 0:
-            _halve(words[starts[level - 1] : starts[level]], 2 * columns + 2, rows, columns, coarse)
-        _surround(coarse, rows, columns, twist)
-        rows, columns, twist = rows >> 1, columns >> 1, twist >> 1
-
-
-@kernel
-def _halve(fine: U32, fine_stride: int, rows: int, columns: int, coarse: U32) -> None:
-    """Average 2×2 cells of a level into one of the next, which has `rows` and `columns`."""
-    even, half = np.uint32(0x00FF00FF), np.uint32(0x00020002)
-    for row in range(rows):
-        above = fine[fine_stride * (2 * row + 1) + 1 :]
-        below = fine[fine_stride * (2 * row + 2) + 1 :]
-        line = coarse[(columns + 2) * (row + 1) + 1 :]
-        for i in range(columns):
-            a, b, c, d = above[2 * i], above[2 * i + 1], below[2 * i], below[2 * i + 1]
-            outer = (a & even) + (b & even) + (c & even) + (d & even) + half
-            green = ((a >> _GREEN) & even) + ((b >> _GREEN) & even)
-            green += ((c >> _GREEN) & even) + ((d >> _GREEN) & even) + half
-            line[i] = ((outer >> np.uint32(2)) & even) | (
-                ((green >> np.uint32(2)) & even) << _GREEN
-            )
-
-
-@kernel
-def _surround(level: U32, rows: int, columns: int, twist: int) -> None:
-    """Repeat around a level what lies on its other sides."""
-    stride = columns + 2
-    for j in range(columns):
-        level[j + 1] = level[stride * rows + 1 + (j - twist) % columns]
-        level[stride * (rows + 1) + 1 + j] = level[stride + 1 + (j + twist) % columns]
-    for row in range(rows + 2):
-        first = stride * row
-        level[first], level[first + columns + 1] = level[first + columns], level[first + 1]
 
 
 @inlined

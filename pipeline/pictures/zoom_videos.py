@@ -25,7 +25,7 @@ from pipeline.pictures.chunks import Chunk, ChunkStore
 from pipeline.pictures.files import File, UnreadableFile, check_skipped, hashed, listed, read
 from pipeline.pictures.picture_set import evenly
 from pipeline.pictures.zoom_set import ZoomSet
-from pipeline.progress import human_bytes
+from pipeline.progress import human_bytes, plural
 from pipeline.sources.images import UnreadableImage, decoder_versions, resize_shorter_side
 from pipeline.sources.source import Skipped
 
@@ -103,9 +103,9 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
     check_skipped(stored.skipped, config, len(files), "videos")
     if stored.pixels.nbytes > _LARGE_SET_BYTES:
         logger.warning(
-            "mixing set: %d zoom videos take %s of memory on every node; "
+            "mixing set: %s, %s, which every node holds in memory; "
             "a smaller mixing_set.size or a mixing_set.count takes less",
-            len(stored),
+            plural(len(stored), "zoom video"),
             human_bytes(stored.pixels.nbytes),
         )
     return ZoomSet.of(stored)
@@ -159,7 +159,7 @@ def decode_video(data: bytes, name: str, size: int) -> U8:
     except av.error.FFmpegError as error:
         raise UnreadableImage(name, str(error.strerror)) from error
     if len(frames) < 2:
-        raise UnreadableImage(name, f"{len(frames)} frames; a zoom has 2 or more")
+        raise UnreadableImage(name, f"{plural(len(frames), 'frame')}; a zoom has 2 or more")
     return np.stack(frames)
 
 

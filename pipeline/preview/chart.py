@@ -16,10 +16,13 @@ Place = Callable[[float], float]
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 150, 16, 46
-_DASHES = ("none", "8 4", "2 3", "10 3 2 3")
+_DASHES = ("none", "8 4", "10 3 2 3", "3 3")
 """Of the lines, in order: they differ in print and to eyes that see their colours alike."""
 
 NUM_LINES = len(_DASHES)
+
+_LEVEL = NUM_LINES
+"""Stands for the level among lines."""
 
 STYLE = """
 :root { --line-0: #0060a8; --line-1: #00795a; --line-2: #c04a00; --line-3: #8a4f9e; }
@@ -65,23 +68,26 @@ def draw_chart(
         return round(_HEIGHT - _BOTTOM - float(value) / top * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     parts = [*_axes(num_steps, top, x, y, x_label, y_label)]
-    right = _WIDTH - _RIGHT
+    right, (height, meaning) = _WIDTH - _RIGHT, level
     parts.append(
-        f'<line class="level" x1="{_LEFT}" x2="{right}" y1="{y(level[0])}" y2="{y(level[0])}"/>'
-        f'<text class="tick" x="{_LEFT + 6}" y="{y(level[0]) - 6}">{escape(level[1])}</text>'
+        f'<line class="level" x1="{_LEFT}" x2="{right}" y1="{y(height)}" y2="{y(height)}"/>'
     )
-    ends = []
+    ends = [(y(height), _LEVEL)]
     for place, found in enumerate(quartiles):
         steps = np.flatnonzero(~np.isnan(found[1])).tolist()
         if steps:
             parts.append(_line(found[:, steps], [x(i + 1) for i in steps], y, place))
             ends.append((y(found[1, steps[-1]]), place))
     for height, place in _apart(ends):
-        name = escape(series[place].name)
+        name, style = (
+            (meaning, 'class="level"')
+            if place == _LEVEL
+            else (series[place].name, f'class="line" {_stroke(place)}')
+        )
+        ys = f'y1="{height}" y2="{height}"'
         parts.append(
-            f'<line class="line" x1="{right + 8}" x2="{right + 32}" y1="{height}" y2="{height}" '
-            f"{_stroke(place)}/>"
-            f'<text x="{right + 38}" y="{height + 4}">{name}</text>'
+            f'<line {style} x1="{right + 8}" x2="{right + 32}" {ys}/>'
+            f'<text x="{right + 38}" y="{height + 4}">{escape(name)}</text>'
         )
     inside = "\n".join(parts)
     return (

@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from pipeline.preview import chart, player
 from pipeline.preview.content import ClipPreview, Comparison, Film, Mode, Take
-from pipeline.preview.html import PARTNERS, columns, document, steps, strip
+from pipeline.preview.html import PAGE_EDGES, PARTNERS, document, steps, strip
 from pipeline.preview.videos import video_name
 
 U8 = npt.NDArray[np.uint8]
-F64 = npt.NDArray[np.float64]
 
 _STYLE = """
 .modes, .measures { border-top: 1px solid var(--rule); margin-top: 2rem; padding-top: 1.5rem; }
@@ -31,14 +30,15 @@ th:first-child { text-align: left; }
 thead th { color: var(--quiet); vertical-align: bottom; }
 td { font-variant-numeric: tabular-nums; }
 a { color: inherit; }
+sub { line-height: 0; }
 .player + section { border-top: 0; margin-top: 0; }
 """.strip()
 
 _SMALL, _LARGE = 200, 256
 """Sides of clips in pixels: what small ones are enlarged to, about, and what large ones get."""
 
-_MIN_TILE = 100
-"""Side in pixels that clips may shrink to; those enlarged keep a factor of about 1 at least."""
+_MODE_TILES = 4
+"""Clips of a mode, side by side."""
 
 _INDEPENDENT = math.sqrt(2)
 """Change ratio, about, of perturbations that have nothing to do with each other."""
@@ -68,10 +68,9 @@ def render_clip_page(preview: ClipPreview) -> str:
     num_frames = player.frames_shown(max(lengths, default=1), about.size)
     num_tiles = 2 + (about.partner is not None)
     num_cells = len(films[0].takes) if films else 1
-    style = [player.STYLE, _STYLE, columns(side, min(side, _MIN_TILE), num_tiles, num_cells)]
+    style = [player.STYLE, _STYLE, _columns(side, num_tiles, num_cells)]
     parts = [player.bar(num_frames, preview.frames_per_s)]
     if preview.comparison is not None:
-        style.append(_beside(side))
         parts.append(_comparison(preview.comparison))
         if num_frames > 1:
             style.append(chart.STYLE)
@@ -89,12 +88,23 @@ def render_clip_page(preview: ClipPreview) -> str:
     )
 
 
-def _beside(side: int) -> str:
-    """Return the style that puts the words of a mode beside its clips where there is room."""
-    wide = 4 * side + 3 * 6
-    return (
-        f"@media (min-width: {wide + 320}px) {{ .mode {{ grid-template-columns: {wide}px 1fr; }} }}"
-    )
+def _columns(side: int, num_tiles: int, num_cells: int) -> str:
+    """Return the style that puts sources beside their samples, and two of those, where there is room.
+
+    Args:
+        side: of a tile, in pixels; they shrink only where one row of them is wider than the window.
+        num_tiles: of a sample.
+        num_cells: samples of a source.
+    """
+    cell, mode = (max(num * side + 6 * (num - 1), 240) for num in (num_tiles, _MODE_TILES))
+    first = side + 32
+    one, two = first + cell, first + 2 * cell + 28
+    return f""":root {{ --tile: {side}px; }}
+main {{ max-width: {max(1500, two if num_cells > 1 else 0)}px; }}
+.small .tiles > div {{ flex-shrink: 1; }}
+@media (min-width: {one + PAGE_EDGES}px) {{ .strip {{ grid-template-columns: {side}px 1fr; }} }}
+@media (min-width: {two + PAGE_EDGES}px) {{ .cells {{ grid-template-columns: repeat(2, {cell}px); }} }}
+@media (min-width: {mode + 320 + PAGE_EDGES}px) {{ .mode {{ grid-template-columns: {mode}px 1fr; }} }}"""
 
 
 def _meanings(preview: ClipPreview, num_frames: int, longest: int) -> list[tuple[str, str]]:
@@ -145,9 +155,9 @@ def _comparison(comparison: Comparison) -> str:
     rows = "\n".join(_mode(mode, comparison) for mode in comparison.modes)
     return f"""<section class="modes">
 <h2>Modes side by side</h2>
-<p>The same clip, {escape(comparison.source_id)} of class {escape(comparison.class_name)}, as each mode makes
-it; with what mixing added to every frame, result − clean at half strength around grey. Rows drawn per frame
-flicker strongly.</p>
+<p>One clip, {escape(comparison.source_id)} of class {escape(comparison.class_name)}, as each mode makes it,
+with what mixing added: result − clean, at half strength around grey. Of {_clips(comparison)} it is the one
+that mixing changes most. What is drawn per frame flickers strongly.</p>
 {rows}
 </section>"""
 
@@ -175,27 +185,26 @@ def _mode(mode: Mode, comparison: Comparison) -> str:
 def _measures(comparison: Comparison) -> str:
     """Return the chart of how much the perturbation changes, and the numbers."""
     modes = comparison.modes
-    num_clips = len(modes[0].changes)
     series = [chart.Series(_name(mode), mode.changes) for mode in modes]
-    said = ", ".join(f"{_name(m)} {_median(m.changes.mean(axis=1))}" for m in modes)
+    said = ", ".join(f"{_name(m)} {_median([c.change_ratio for c in m.coherences])}" for m in modes)
     picture = chart.draw_chart(
         series,
         x_label="frame t",
-        y_label="change to the next frame / size",
-        level=(_INDEPENDENT, "√2: frames drawn on their own"),
+        y_label="mean |Pₜ₊₁ − Pₜ| / mean |P|",
+        level=(_INDEPENDENT, "√2: independent"),
         alt=f"Change of the perturbation from each frame to the next; mean of each mode: {said}",
     )
     rows = "\n".join(_row(mode) for mode in modes)
-    clips = "clip" if num_clips == 1 else "clips"
+    clips = _clips(comparison)
     return f"""<section class="measures">
 <h2>How steady is what mixing adds?</h2>
 <p>With P<sub>t</sub> = result − clean in frame t, the lines are mean |P<sub>t+1</sub> − P<sub>t</sub>| / mean
-|P|, the median over {num_clips} {clips} of the first epoch shown, the bands from quartile to quartile: 0
+|P|, the median over {clips} of the first epoch shown, the bands from quartile to quartile: 0
 where every frame meets the same, about √2 where each is drawn on its own.</p>
 {picture}
 <div class="scroll">
 <table>
-<thead><tr><th>median of {num_clips} {clips}</th><th>change ratio</th><th>lag-1 correlation</th>
+<thead><tr><th>median of {clips}</th><th>change ratio</th><th>lag-1 correlation</th>
 <th>flicker</th><th>TV inflation</th></tr></thead>
 <tbody>
 {rows}
@@ -208,12 +217,18 @@ result changes from frame to frame than the clean clip does.</small></p>
 </section>"""
 
 
+def _clips(comparison: Comparison) -> str:
+    """Return how many clips were rendered in every mode."""
+    num = len(comparison.modes[0].changes)
+    return f"{num} clip{'s' if num > 1 else ''}"
+
+
 def _row(mode: Mode) -> str:
     numbers = (
-        _median(mode.changes.mean(axis=1)),
-        _median(mode.lags),
-        _median(mode.flickers, 3),
-        _median(mode.inflations),
+        _median([one.change_ratio for one in mode.coherences]),
+        _median([one.lag1_correlation for one in mode.coherences]),
+        _median([one.flicker for one in mode.coherences], 3),
+        _median([one.tv_inflation for one in mode.coherences]),
     )
     cells = "".join(f"<td>{number}</td>" for number in numbers)
     return f'<tr><th scope="row">{_name(mode)}</th>{cells}</tr>'
@@ -225,6 +240,6 @@ def _name(mode: Mode) -> str:
     return mode.picture if mode.draws == usual else f"{mode.picture}, {_DRAWS[mode.draws]}"
 
 
-def _median(values: F64, decimals: int = 2) -> str:
-    kept = values[~np.isnan(values)]
-    return f"{np.median(kept):.{decimals}f}".replace("-", "−") if len(kept) else "–"
+def _median(values: list[float], decimals: int = 2) -> str:
+    kept = [value for value in values if math.isfinite(value)]
+    return f"{np.median(kept):.{decimals}f}".replace("-", "−") if kept else "–"

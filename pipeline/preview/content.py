@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.coherence import Coherence
+
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 
@@ -115,7 +117,7 @@ class Mode:
         lines: what was done to the clip, in order.
         changes: float64 [n, T − 1], for n clips how much the perturbation changes from each frame to the
             next; NaN where there is none.
-        lags, flickers, inflations: float64 [n], see `pipeline.preview.measures`; NaN where not defined.
+        coherences: of those clips; none of clips of one frame.
     """
 
     picture: str
@@ -125,9 +127,7 @@ class Mode:
     result: U8
     lines: list[str]
     changes: F64
-    lags: F64
-    flickers: F64
-    inflations: F64
+    coherences: list[Coherence]
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,7 @@ def gather_clips(
     recipe = inputs.recipe
     comparison = None
     if isinstance(recipe.augmentation, VPixMixConfig) and sources:
-        position = shown[0].rows["position"][0].as_py()
-        comparison = compare_modes(inputs, epochs[0], position, executor)
+        comparison = compare_modes(inputs, epochs[0], executor)
     what = "source pictures" if recipe.clip_frames is None else "source clips"
     subtitle = f"{len(sources):,} of {dataset['samples_per_epoch']:,} {what}"
     about = _about(dataset, inputs, f"{subtitle}, {_some(epochs, dataset)}")

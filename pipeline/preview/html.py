@@ -24,7 +24,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _MAX_CLEAN = 320
 """Longer side in pixels that clean pictures are reduced to: twice what is shown, for dense screens."""
 
-_PAGE_EDGES = 84
+PAGE_EDGES = 84
 """Pixels beside the strips, at most, where the window is wide enough for two cells."""
 
 PARTNERS = {
@@ -35,6 +35,10 @@ PARTNERS = {
     "second picture": (
         "second",
         "the other picture of the source that the sample was mixed with, cropped on its own, if it was.",
+    ),
+    "second clip": (
+        "second",
+        "the other clip of the source that the sample was mixed with, cropped on its own, if it was.",
     ),
 }
 """What samples are mixed with → the word below its tile, and what that means."""
@@ -181,8 +185,8 @@ def columns(side: int, narrowest: int, num_tiles: int, num_cells: int) -> str:
     def cells(num: int) -> str:
         return f".cells {{ grid-template-columns: repeat({num}, minmax(0, {widest}px)); }}"
 
-    pair = 2 * cell + 28 + _PAGE_EDGES
-    every = clean + 32 + num_cells * (cell + 28) - 28 + _PAGE_EDGES
+    pair = 2 * cell + 28 + PAGE_EDGES
+    every = clean + 32 + num_cells * (cell + 28) - 28 + PAGE_EDGES
     return f""":root {{ --tile: {side}px; }}
 @media (min-width: {pair}px) {{ {cells(min(2, num_cells))} }}
 @media (min-width: {pair + clean + 32}px) {{ {beside} }}

@@ -13,23 +13,24 @@ import numpy.typing as npt
 
 from pipeline.augmentation_sections import VPixMixConfig
 from pipeline.captions import describe_steps, printable
+from pipeline.coherence import coherence
 from pipeline.executor import Executor
 from pipeline.families import FAMILIES
 from pipeline.picture_sections import ZOOM_KINDS
 from pipeline.pictures import open_pictures
 from pipeline.preview.content import Comparison, Mode
-from pipeline.preview.measures import changes, flicker, lag_1_correlation, tv_inflation
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.replay import draw_rows
 from pipeline.sampling import Inputs, draw_plan, render_base, render_plan
 
 U8 = npt.NDArray[np.uint8]
+F64 = npt.NDArray[np.float64]
 
 _STANDARD = (("single", "clip"), ("zoom", "clip"), ("frame", "frame"))
 """Picture and draws of the modes that are always shown."""
 
-_NUM_MEASURED = 12
-"""Clips that coherence is measured on: the one shown and the first of its epoch."""
+_NUM_MEASURED, _MAX_BYTES = 12, 1 << 28
+"""Clips that coherence is measured on, the first of an epoch: so many, or what all modes of them take."""
 
 _NUM_ZOOMS, _NUM_PICTURES = 8, 24
 """Sizes of mixing sets made for modes that are not the dataset's own."""
@@ -41,8 +42,10 @@ class _Choice(NamedTuple):
     built: bool
 
 
-def compare_modes(inputs: Inputs, epoch: int, position: int, executor: Executor) -> Comparison:
-    """Render the clip at a position of an epoch in every mode, and measure them.
+def compare_modes(inputs: Inputs, epoch: int, executor: Executor) -> Comparison:
+    """Render the first clips of an epoch in every mode, and measure them.
+
+    The one shown is that which mixing changes most, in the mode that changes it least.
 
     Args:
         inputs: of a recipe of family vpixmix.
@@ -50,19 +53,24 @@ def compare_modes(inputs: Inputs, epoch: int, position: int, executor: Executor)
     Raises:
         DreamshardsError: a video cannot be read, or a mixing set cannot be made.
     """
-    positions = dict.fromkeys([position, *range(_NUM_MEASURED)])
-    last = len(inputs.source.labels)
-    measured = [place for place in positions if place < last][:_NUM_MEASURED]
-    plans = [draw_plan(inputs, epoch, place, place + 1) for place in measured]
-    cleans = [render_base(inputs, plan)[0] for plan in plans]
+    source, choices = inputs.source, _choices(inputs.recipe)
+    each = 3 * (inputs.recipe.clip_frames or 1) * inputs.recipe.transform.size**2
+    most = max(1, min(_NUM_MEASURED, _MAX_BYTES // (each * (1 + len(choices)))))
+    num = min(most, len(source.labels))
+    plan = draw_plan(inputs, epoch, 0, num)
+    cleans = render_base(inputs, plan)
+    varied = [_varied(inputs, choice, executor) for choice in choices]
+    results = [render_plan(one, draw_plan(one, epoch, 0, num)) for one in varied]
+    sizes = [[_size(*pair) for pair in zip(cleans, result, strict=True)] for result in results]
+    shown = int(np.min(sizes, axis=0).argmax())
     modes = [
-        _render_mode(_varied(inputs, choice, executor), choice, epoch, measured, cleans)
-        for choice in _choices(inputs.recipe)
+        _mode(one, choice, epoch, shown, cleans, result)
+        for one, choice, result in zip(varied, choices, results, strict=True)
     ]
-    index = int(plans[0].sources[0])
-    source = inputs.source
+    index = int(plan.sources[shown])
     name = source.class_names[int(source.labels[index])]
-    return Comparison(printable(source.ids[index].as_py()), printable(name), cleans[0], modes)
+    source_id = printable(source.ids[index].as_py())
+    return Comparison(source_id, printable(name), cleans[shown], modes)
 
 
 def _choices(recipe: Recipe) -> list[_Choice]:
@@ -102,30 +110,35 @@ def _varied(inputs: Inputs, choice: _Choice, executor: Executor) -> Inputs:
     return Inputs(recipe, inputs.source, pictures)
 
 
-def _render_mode(
-    inputs: Inputs, choice: _Choice, epoch: int, positions: list[int], cleans: list[U8]
-) -> Mode:
-    """Return a mode as it makes the clean clips at some positions; it shows the first."""
-    samples: list[U8] = []
-    lines: list[str] = []
-    mixing: U8 | None = None
-    for position in positions:
-        plan = draw_plan(inputs, epoch, position, position + 1)
-        if not samples:
-            (row,) = draw_rows(inputs, epoch, position, position + 1).to_pylist()
-            lines = [printable(line) for line in describe_steps(row)]
-            (mixing,) = FAMILIES[inputs.recipe.augmentation.family].partners(
-                plan.augmentation, inputs
-            )
-        samples.append(render_plan(inputs, plan)[0])
-    pairs = list(zip(cleans, samples, strict=True))
+def _mode(inputs: Inputs, choice: _Choice, epoch: int, shown: int, cleans: U8, results: U8) -> Mode:
+    """Return a mode of clips [n, T, S, S, 3], of which that at position `shown` is shown."""
+    plan = draw_plan(inputs, epoch, shown, shown + 1)
+    (row,) = draw_rows(inputs, epoch, shown, shown + 1).to_pylist()
+    family = FAMILIES[inputs.recipe.augmentation.family]
+    (mixing,) = family.partners(plan.augmentation, inputs)
+    pairs = list(zip(cleans, results, strict=True))
     return Mode(
         *choice,
         mixing,
-        samples[0],
-        lines,
+        results[shown],
+        [printable(line) for line in describe_steps(row)],
         np.array([changes(*pair) for pair in pairs]),
-        np.array([lag_1_correlation(*pair) for pair in pairs]),
-        np.array([flicker(sample) for sample in samples]),
-        np.array([tv_inflation(*pair) for pair in pairs]),
+        [coherence(*pair) for pair in pairs] if cleans.shape[1] > 1 else [],
     )
+
+
+def _size(clean: U8, augmented: U8) -> float:
+    """Return the mean of what was added to a clip, in 8-bit levels."""
+    return float(np.abs(augmented.astype(np.int16) - clean).mean())
+
+
+def changes(clean: U8, augmented: U8) -> F64:
+    """Return mean |P_{t+1} − P_t| / mean |P| for each t, float64 [T − 1]; NaN where nothing was added.
+
+    P_t is what augmentation added to frame t, the first mean is over a frame, the second over the clip. The
+    mean over t is `Coherence.change_ratio`.
+    """
+    added = augmented.astype(np.int16) - clean.astype(np.int16)
+    steps: F64 = np.abs(np.diff(added, axis=0)).mean(axis=(1, 2, 3))
+    size = _size(clean, augmented)
+    return steps / size if size else np.full(len(steps), np.nan)

@@ -104,7 +104,7 @@ def film(clip: U8, alt: str) -> str:
         frames = np.stack([np.asarray(image) for image in reduced])
     buffer = io.BytesIO()
     tall = Image.fromarray(np.concatenate(frames))
-    tall.save(buffer, "WEBP", lossless=True, quality=50, method=2, exact=True)
+    tall.save(buffer, "WEBP", lossless=True, quality=0, method=0, exact=True)
     extra = f' data-frames="{len(frames)}"'
     return f'<div class="film">{inline(buffer.getvalue(), "webp", alt, extra)}</div>'
 

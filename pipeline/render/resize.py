@@ -30,13 +30,13 @@ _1, _2 = np.uint64(1), np.uint64(2)
 
 
 @inlined
-def _num_taps(first: float, last: float, size: int) -> int:
+def num_taps(first: float, last: float, size: int) -> int:
     """Return the most input pixels that one output pixel takes from."""
     return math.ceil(max((last - first) / size, 1.0)) * 2 + 1
 
 
 @kernel
-def _fill_weights(
+def fill_weights(
     first: float, last: float, length: int, mirrored: bool, starts: I32, counts: I32, weights: I32
 ) -> None:
     """Fill the filter of each output pixel of one axis, in the order of Pillow's floating-point operations.
@@ -142,10 +142,10 @@ def _resize(
     """Resize `box` (top, left, bottom, right) of the height×width cut of `picture` at (top, left)."""
     size = len(out)
     starts, counts = np.empty((2, size), np.int32), np.empty((2, size), np.int32)
-    y_weights = np.empty((size, _num_taps(box[0], box[2], size)), np.int32)
-    x_weights = np.empty((size, _num_taps(box[1], box[3], size)), np.int32)
-    _fill_weights(box[0], box[2], height, False, starts[0], counts[0], y_weights)
-    _fill_weights(box[1], box[3], width, mirrored, starts[1], counts[1], x_weights)
+    y_weights = np.empty((size, num_taps(box[0], box[2], size)), np.int32)
+    x_weights = np.empty((size, num_taps(box[1], box[3], size)), np.int32)
+    fill_weights(box[0], box[2], height, False, starts[0], counts[0], y_weights)
+    fill_weights(box[1], box[3], width, mirrored, starts[1], counts[1], x_weights)
     source = picture.reshape(picture.shape[0], 3 * picture.shape[1])
     result = out.reshape(size, 3 * size)
     if height - size > 2 * max(width - size, 0):

@@ -13,11 +13,16 @@ from pipeline.source_sections import SourceConfig
 from pipeline.sources.cifar import open_cifar
 from pipeline.sources.cifar_c import open_cifar_c, open_cifar_p
 from pipeline.sources.clips import ArrayClips, ClipSource
+from pipeline.sources.digit_videos import open_digit_videos
 from pipeline.sources.digits import open_digits
 from pipeline.sources.image_folder import open_image_folder
 from pipeline.sources.source import ArraySource, FileSource, PictureSource, Skipped, Source
 from pipeline.sources.svhn import open_svhn
 from pipeline.sources.synthetic import open_synthetic
+from pipeline.sources.ucf101 import open_ucf101
+from pipeline.sources.video_folder import open_video_folder
+from pipeline.sources.video_source import VideoSource
+from pipeline.sources.videos import open_videos
 
 __all__ = [
     "SOURCES",
@@ -28,8 +33,10 @@ __all__ = [
     "PictureSource",
     "Skipped",
     "Source",
+    "VideoSource",
     "open_cifar_p",
     "open_source",
+    "open_videos",
 ]
 
 SOURCES: dict[str, Callable[[Any, Executor], PictureSource | ClipSource]] = {
@@ -40,6 +47,9 @@ SOURCES: dict[str, Callable[[Any, Executor], PictureSource | ClipSource]] = {
     "svhn": open_svhn,
     "cifar-c": open_cifar_c,
     "synthetic": open_synthetic,
+    "video-folder": open_video_folder,
+    "ucf101": open_ucf101,
+    "digit-videos": open_digit_videos,
 }
 """A recipe's `source.kind` → what opens it."""
 

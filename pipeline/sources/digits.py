@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
@@ -11,8 +14,8 @@ from pipeline.source_sections import DigitsSource
 from pipeline.sources.source import ArraySource, evenly
 
 SIZE = 32
-NUM_TEST = 360
-"""The test split is this many of the last rows."""
+NUM_TRAIN, NUM_TEST = 1437, 360
+"""The train split is the first rows, the test split the last."""
 
 
 def open_digits(config: DigitsSource, executor: Executor) -> ArraySource:
@@ -24,21 +27,30 @@ def open_digits(config: DigitsSource, executor: Executor) -> ArraySource:
     Raises:
         UsageError: more are asked for than there are.
     """
+    split = range(NUM_TRAIN) if config.split == "train" else range(NUM_TRAIN, NUM_TRAIN + NUM_TEST)
+    where = f"source: the {config.split} split of digits"
+    rows = [split[place] for place in evenly(len(split), config.count, where, "take the other")]
+    grey, labels = load_rows(rows)
+    return ArraySource.of(
+        class_names=[str(digit) for digit in range(10)],
+        labels=labels,
+        ids=pa.array([digit_id(row) for row in rows], pa.string()),
+        pixels=np.repeat(grey[..., None], 3, axis=3),
+    )
+
+
+def load_rows(rows: Sequence[int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Return digits in grey, uint8 [N, 32, 32], white on black, and what they are, int32 [N]."""
     from sklearn.datasets import load_digits  # slow to import; workers get the pixels, not this
 
     digits = load_digits()
-    small = np.rint(digits.images * 255 / 16).astype(np.uint8)
-    num_train = len(small) - NUM_TEST
-    split = range(num_train) if config.split == "train" else range(num_train, len(small))
-    where = f"source: the {config.split} split of digits"
-    rows = [split[place] for place in evenly(len(split), config.count, where, "take the other")]
-    pixels = np.empty((len(rows), SIZE, SIZE, 3), np.uint8)
+    grey = np.empty((len(rows), SIZE, SIZE), np.uint8)
     for place, row in enumerate(rows):
-        large = Image.fromarray(small[row]).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        pixels[place] = np.asarray(large)[:, :, None]
-    return ArraySource.of(
-        class_names=[str(digit) for digit in range(10)],
-        labels=digits.target[rows].astype(np.int32),
-        ids=pa.array([f"digit-{row:04d}" for row in rows], pa.string()),
-        pixels=pixels,
-    )
+        small = Image.fromarray(np.rint(digits.images[row] * 255 / 16).astype(np.uint8))
+        grey[place] = np.asarray(small.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    return grey, digits.target[list(rows)].astype(np.int32)
+
+
+def digit_id(row: int) -> str:
+    """Return the name of a row of the original set, digit-0000 to digit-1796."""
+    return f"digit-{row:04d}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
 from pipeline.source_sections import ImageFolderSource
-from pipeline.sources.folder_listing import Listing, list_folder
+from pipeline.sources.folder_listing import PICTURES, Listing, list_folder, strays_message
 from pipeline.sources.images import IMAGE_SUFFIXES
 from pipeline.sources.scan import Scan, scan_folder
 from pipeline.sources.source import FileSource, Skipped, evenly
@@ -36,7 +35,7 @@ def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSour
     skip = config.on_unreadable == "skip"
     listing = list_folder(root)
     if listing.strays and not skip:
-        raise UsageError(_strays_message(root, listing.strays))
+        raise UsageError(strays_message(root, listing.strays, PICTURES))
     empty = _classes_without(listing, np.ones(len(listing.ids), bool))
     if empty:
         raise UsageError(
@@ -94,19 +93,6 @@ def _unreadable_message(root: Path, unreadable: list[Skipped], num_files: int) -
         f"{len(unreadable):,} of {num_files:,} pictures below {root} cannot be read; repair or "
         "remove them, or leave them out with --set source.on_unreadable=skip\n"
     ) + _lines(unreadable)
-
-
-def _strays_message(root: Path, strays: tuple[Skipped, ...]) -> str:
-    kinds = Counter(stray.reason.partition(": ")[2] for stray in strays)
-    examples = {stray.reason.partition(": ")[2]: stray.id for stray in reversed(strays)}
-    found = ", ".join(
-        f"{kinds[kind]:,} {kind} (such as {examples[kind]})" for kind in sorted(kinds)
-    )
-    return (
-        f"source.path: files below {root} that are no pictures: {found}; allowed: "
-        f"{', '.join(sorted(IMAGE_SUFFIXES))}; convert them or move them away, or leave them out "
-        "with --set source.on_unreadable=skip"
-    )
 
 
 def _lines(skipped: list[Skipped]) -> str:

@@ -1,4 +1,4 @@
-"""Networks for training and evaluation: wide ResNets of our own, all others from torchvision.
+"""Networks for training and evaluation: a wide ResNet and a small one for clips, others from torchvision.
 
 A new kind is a section in `training.config`, a module here, and a branch in `build_model`.
 """
@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from pipeline.errors import DreamshardsError
-from training.config import ModelConfig, WideResNetConfig
+from training.config import ModelConfig, Small3dConfig, TorchvisionConfig, WideResNetConfig
+from training.models.small3d import Small3d
 from training.models.torchvision_models import make_model, takes_clips
 from training.models.weights import load_weights
 from training.models.wide_resnet import WideResNet
 
-__all__ = ["WideResNet", "build_model", "check_shape", "head_names"]
+__all__ = ["Small3d", "WideResNet", "build_model", "check_shape", "head_names"]
 
 
 def build_model(config: ModelConfig, num_classes: int) -> tuple[nn.Module, list[str]]:
@@ -51,12 +52,14 @@ def check_shape(config: ModelConfig, shape: tuple[int, ...], where: str) -> None
     Raises:
         DreamshardsError: clips for a network of pictures, or the other way round.
     """
-    clips = not isinstance(config, WideResNetConfig) and takes_clips(config.name)
+    clips = isinstance(config, Small3dConfig) or (
+        isinstance(config, TorchvisionConfig) and takes_clips(config.name)
+    )
     if len(shape) == (4 if clips else 3):
         return
-    name = "a wide ResNet" if isinstance(config, WideResNetConfig) else config.name
+    name = config.name if isinstance(config, TorchvisionConfig) else config.kind
     wanted = "clips [T, H, W, 3]" if clips else "pictures [H, W, 3]"
-    remedy = "such as resnet50" if clips else "such as r3d_18"
+    remedy = "such as resnet50" if clips else "such as small3d or r3d_18"
     raise DreamshardsError(
         f"{where}: its samples have the shape {list(shape)}, and {name} takes {wanted}; "
         f"give another root, or another model, {remedy}"
@@ -66,4 +69,6 @@ def check_shape(config: ModelConfig, shape: tuple[int, ...], where: str) -> None
 def _make(config: ModelConfig, num_classes: int) -> nn.Module:
     if isinstance(config, WideResNetConfig):
         return WideResNet(config.depth, config.width, num_classes, config.dropout)
+    if isinstance(config, Small3dConfig):
+        return Small3d(num_classes, config.width, config.dropout)
     return make_model(config.name, num_classes)

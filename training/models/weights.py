@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import DreamshardsError, UsageError
-from training.config import ModelConfig, WideResNetConfig
+from training.config import ModelConfig, TorchvisionConfig
 from training.models.torchvision_models import published_weights
 
 
@@ -62,7 +62,7 @@ def _read(config: ModelConfig) -> dict[str, torch.Tensor]:
         raise DreamshardsError(
             f"{path}: no state_dict; allowed: a file of torch.save(model.state_dict()), or a checkpoint"
         )
-    if isinstance(config, WideResNetConfig) or path.suffix in (".pt", ".pth", ".ckpt"):
+    if not isinstance(config, TorchvisionConfig) or path.suffix in (".pt", ".pth", ".ckpt"):
         raise UsageError(f"model.weights = {config.weights!r}: no such file; give a path")
     return published_weights(config.name, config.weights)
 

@@ -1,0 +1,172 @@
+"""Clips of video files that were all decoded once: reading them, each frame decoded at most once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import DreamshardsError
+from pipeline.render.frames import is_plain
+from pipeline.sources.clips import ClipSource, Cut
+from pipeline.sources.video_files import Frame, OpenVideo, UnreadableVideo
+from pipeline.sources.video_pixels import BoxWriter, whole_frame
+from pipeline.sources.video_scan import WHOLE_BYTES, Keys
+
+U8 = npt.NDArray[np.uint8]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+
+
+class _Wanted(NamedTuple):
+    """A frame that is wanted: its number in the video, for which cut, and its place there."""
+
+    number: int
+    cut: int
+    place: int
+
+
+@dataclass(frozen=True, eq=False)
+class VideoSource(ClipSource):
+    """Clips of V video files that were all decoded once.
+
+    Attributes beyond those of `ClipSource`:
+        root: the folder that names are paths below, absolute, the same on every node.
+        names: string [V], the videos.
+        size_bytes: int64 [V], of each file.
+        digests: uint8 [V, 32], SHA-256 of each file's bytes.
+        turns: int8 [V], how frames are turned before they are shown.
+        offsets: int32 [V, T], places of a clip's frames after its first, the first being 0.
+        keys: where decoding may begin.
+    """
+
+    root: Path
+    names: pa.StringArray
+    size_bytes: I64
+    digests: U8
+    turns: npt.NDArray[np.int8]
+    offsets: I32
+    keys: Keys
+
+    def cut(self, index: int, cuts: Sequence[Cut], out: Sequence[U8]) -> None:
+        """Cut clips out of the video of sample `index`; as `ClipSource.cut`."""
+        video = int(self.videos[index])
+        for wanted, clip in zip(cuts, out, strict=True):
+            self._check(index, wanted, clip.shape[1])
+        turn = int(self.turns[video])
+        writers = [BoxWriter(wanted[1:5], wanted.flip, turn) for wanted in cuts]
+        numbers = [wanted.start + self.offsets[video] for wanted in cuts]
+        for frame, targets in self._frames(video, numbers):
+            for target in targets:
+                writers[target.cut].write(frame, out[target.cut][target.place])
+
+    def read_clip(self, index: int, start: int) -> U8:
+        """Return the clip of sample `index` that starts at frame `start`; as `ClipSource.read_clip`."""
+        video = int(self.videos[index])
+        self._check_start(index, start)
+        size = int(self.heights[index]), int(self.widths[index])
+        clip = np.empty((self.frames, *size, 3), np.uint8)
+        for frame, targets in self._frames(video, [start + self.offsets[video]]):
+            pixels = whole_frame(frame, int(self.turns[video]))
+            for target in targets:
+                clip[target.place] = pixels
+        return clip
+
+    def _check(self, index: int, wanted: Cut, size: int) -> None:
+        self._check_start(index, wanted.start)
+        box = top, left, bottom, right = wanted[1:5]
+        height, width = int(self.heights[index]), int(self.widths[index])
+        inside = 0 <= top < bottom <= height and 0 <= left < right <= width
+        if not inside and not is_plain(box, size):
+            raise ValueError(
+                f"plan: box {box} (top, left, bottom, right) leaves the frames of "
+                f"{self.ids[index].as_py()}, {height}×{width} px (H×W)"
+            )
+
+    def _check_start(self, index: int, start: int) -> None:
+        last = int(self.num_frames[index] - self.spans[index])
+        if not 0 <= start <= last:
+            raise ValueError(
+                f"plan: start_frame {start} of a clip of {self.ids[index].as_py()}; allowed: 0 to {last}"
+            )
+
+    # ── decoding ──
+
+    def _frames(self, video: int, numbers: Sequence[I32]) -> Iterator[tuple[Frame, list[_Wanted]]]:
+        """Yield each frame that some cut wants, once, in order, with the places it is for."""
+        wanted = sorted(
+            _Wanted(number, cut, place)
+            for cut, of_cut in enumerate(numbers)
+            for place, number in enumerate(of_cut.tolist())
+        )
+        path = self.root / self.names[video].as_py()
+        try:
+            with OpenVideo(self._content(video, path)) as opened:
+                yield from self._walk(opened, video, wanted)
+        except UnreadableVideo as error:
+            raise DreamshardsError(
+                f"{path} could be decoded when the dataset was scanned, and now: {error.reason}; is FFmpeg "
+                "the same on every machine?"
+            ) from error
+
+    def _walk(
+        self, opened: OpenVideo, video: int, wanted: list[_Wanted]
+    ) -> Iterator[tuple[Frame, list[_Wanted]]]:
+        bounds = slice(*self.keys.bounds[video : video + 2].tolist())
+        keys, pts = self.keys.frames[bounds], self.keys.pts[bounds]
+        frames, following = opened.frames(), 0
+        done = 0
+        while done < len(wanted):
+            number = wanted[done].number
+            key = int(np.searchsorted(keys, number, "right")) - 1
+            if key >= 0 and keys[key] > following:
+                frames.close()
+                frames, following = opened.frames_from(int(pts[key])), int(keys[key])
+            frame = None
+            while following <= number:
+                frame = next(frames, None)
+                following += 1
+                if frame is None:
+                    raise UnreadableVideo(f"it ends before frame {number}")
+            assert frame is not None
+            first = done
+            while done < len(wanted) and wanted[done].number == number:
+                done += 1
+            yield frame, wanted[first:done]
+
+    def _content(self, video: int, path: Path) -> io.BytesIO | Path:
+        """Return a video's bytes, or where they lie if there are many; refuse a file that changed."""
+        expected = int(self.size_bytes[video])
+        large = expected > WHOLE_BYTES
+        try:
+            if large:
+                got, data = path.stat().st_size, b""
+            else:
+                with path.open("rb") as file:
+                    data = file.read(expected + 1)
+                got = len(data)
+        except OSError as error:
+            raise DreamshardsError(
+                f"cannot read {path}, which could be read when the dataset was scanned: "
+                f"{error.strerror}; put it back, then run the same command to go on"
+            ) from error
+        scanned = self.digests[video].tobytes().hex()
+        found = scanned if large else hashlib.sha256(data).hexdigest()
+        if got != expected or found != scanned:
+            what = f"SHA-256 {found}" if got == expected else _size(got, expected)
+            raise DreamshardsError(
+                f"{path} changed since the dataset was scanned: got {what}; expected {expected:,} bytes "
+                f"with SHA-256 {scanned}; put the old file back, or start the build again in a new root"
+            )
+        return path if large else io.BytesIO(data)
+
+
+def _size(got: int, expected: int) -> str:
+    return f"more than {expected:,} bytes" if got > expected else f"{got:,} bytes"
