@@ -38,9 +38,8 @@ def describe_steps(row: Row) -> list[str]:
 
 
 def _mixing(row: Row) -> str:
-    return (
-        f"zoom {row['mixing_id']}" if "zoom_phase" in row else f"mixing picture {row['mixing_id']}"
-    )
+    what = "zoom" if "zoom_phase" in row else "mixing picture"
+    return f"{what} {row.get('mixing_id')}"
 
 
 def _describe_rounds(row: Row, mixing: str) -> list[str]:

@@ -56,7 +56,9 @@ def coherence(clean: U8, augmented: U8) -> Coherence:
     """
     _check(clean, augmented)
     products = np.zeros(3)
-    sizes, luminance, changes, moved, moving = [], [], [], [], []
+    sizes: list[float] = []
+    luminance: list[float] = []
+    steps: tuple[list[float], ...] = [], [], []  # of X, Y and P
     before: tuple[F64, ...] | None = None
     for frames in zip(clean, augmented, strict=True):
         x, y = (frame.astype(np.float64) / 255 for frame in frames)
@@ -65,18 +67,17 @@ def coherence(clean: U8, augmented: U8) -> Coherence:
         sizes.append(np.abs(p).mean())
         luminance.append(y.mean(axis=(0, 1)) @ _LUMA)
         if before is not None:
-            for values, now, then in zip((moving, moved, changes), (x, y, p), before, strict=False):
-                values.append(np.abs(now - then).mean())
+            for values, now, then in zip(steps, (x, y, p), before[:3], strict=True):
+                values.append(float(np.abs(now - then).mean()))
             products += [(before[3] * q).sum(), (before[3] ** 2).sum(), (q**2).sum()]
         before = x, y, p, q
-    size = float(np.mean(sizes))
-    steps = np.array(changes)
+    size, (moving, moved, changes) = float(np.mean(sizes)), map(np.array, steps)
     return Coherence(
         size,
-        steps / size if size else np.full(len(steps), np.nan),
+        changes / size if size else np.full(len(changes), np.nan),
         _ratio(products[0], np.sqrt(products[1] * products[2])),
         float(np.std(luminance)),
-        _ratio(sum(moved), sum(moving)),
+        _ratio(moved.sum(), moving.sum()),
     )
 
 

@@ -154,6 +154,8 @@ def kernel_sets(recipe: Recipe) -> dict[str, int]:
     """Return the names of the sets of kernels that a recipe needs, each with an epoch that needs it."""
     kinds = recipe.source.kind, recipe.transform.kind, recipe.augmentation.family
     name = "-".join((*kinds, recipe.shards.codec))
+    if recipe.augmentation.family == "vpixmix":
+        name += f"-{recipe.augmentation.picture}-{recipe.augmentation.draws}"
     found = variants(recipe)
     if found is None:
         return {name: 0}

@@ -97,7 +97,7 @@ def test_an_altered_manifest_is_found_out(tmp_path: Path) -> None:
     faults = verify(root, 1.0, (), InlineExecutor()).faults
     assert any("shard-000001.parquet" in fault.file for fault in faults)
     with pytest.raises(DreamshardsError, match=r"shard-000001\.parquet"):
-        replay(root, KEY, None, (), InlineExecutor())
+        replay(root, table["key"][0].as_py(), None, (), InlineExecutor())
 
 
 # ── in words ──

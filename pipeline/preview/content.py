@@ -117,7 +117,7 @@ class Mode:
         lines: what was done to the clip, in order.
         changes: float64 [n, T − 1], for n clips how much the perturbation changes from each frame to the
             next; NaN where there is none.
-        coherences: of those clips; none of clips of one frame.
+        coherences: of those clips.
     """
 
     picture: str

@@ -116,29 +116,17 @@ def _mode(inputs: Inputs, choice: _Choice, epoch: int, shown: int, cleans: U8, r
     (row,) = draw_rows(inputs, epoch, shown, shown + 1).to_pylist()
     family = FAMILIES[inputs.recipe.augmentation.family]
     (mixing,) = family.partners(plan.augmentation, inputs)
-    pairs = list(zip(cleans, results, strict=True))
+    coherences = [coherence(*pair) for pair in zip(cleans, results, strict=True)]
     return Mode(
         *choice,
         mixing,
         results[shown],
         [printable(line) for line in describe_steps(row)],
-        np.array([changes(*pair) for pair in pairs]),
-        [coherence(*pair) for pair in pairs] if cleans.shape[1] > 1 else [],
+        np.array([one.changes for one in coherences]),
+        coherences,
     )
 
 
 def _size(clean: U8, augmented: U8) -> float:
     """Return the mean of what was added to a clip, in 8-bit levels."""
     return float(np.abs(augmented.astype(np.int16) - clean).mean())
-
-
-def changes(clean: U8, augmented: U8) -> F64:
-    """Return mean |P_{t+1} − P_t| / mean |P| for each t, float64 [T − 1]; NaN where nothing was added.
-
-    P_t is what augmentation added to frame t, the first mean is over a frame, the second over the clip. The
-    mean over t is `Coherence.change_ratio`.
-    """
-    added = augmented.astype(np.int16) - clean.astype(np.int16)
-    steps: F64 = np.abs(np.diff(added, axis=0)).mean(axis=(1, 2, 3))
-    size = _size(clean, augmented)
-    return steps / size if size else np.full(len(steps), np.nan)
