@@ -68,9 +68,7 @@ def _scale(sign: int) -> Callable[[_Rest, Draws], Path]:
         rate = draws.uniform(0.016, 0.03)
         for time in _times():
             step = rate * time / 2
-            factor = (1 + sign * step) / (
-                1 - sign * step
-            )  # e^(rate·time) within 3 %, and exact arithmetic
+            factor = (1 + sign * step) / (1 - sign * step)  # e^(rate·time) within 3 %, and exact arithmetic
             yield rest.x, rest.y, rest.c * factor, rest.s * factor
 
     return path

@@ -256,7 +256,9 @@ def _publish(temporary: Path, root: Path, split: str) -> None:
 def _fault(root: Path, split: str) -> str | None:
     """Return in what a folder differs from what was published under its name, or None."""
     try:
-        sums = dict(line.split("  ", 1)[::-1] for line in (root / _SUMS).read_text().splitlines())
+        sums = dict(
+            line.split("  ", 1)[::-1] for line in (root / _SUMS).read_text().splitlines()
+        )
         if sorted(sums) != sorted(video_names(split)):
             return f"{_SUMS} names other videos"
         for name, digest in sums.items():
