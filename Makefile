@@ -18,7 +18,7 @@ TRAIN := $(BIN)/dreamshards train
 CIFAR10 := source.path=$(DATA) source.download=true
 
 .DEFAULT_GOAL := help
-.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 test lint format bench peers lock clean
+.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 train-videos test lint format bench peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,21 @@ train-cifar10: $(READY) ## the paper's runs, for a GPU: WRN-40-4, 100 epochs eac
 	$(BUILD) cifar10 --set $(CIFAR10) epochs=100 --out $(OUT)/cifar10-100
 	$(TRAIN) cifar10 --data $(OUT)/cifar10-100-clean --test $(OUT)/cifar10-test --out $(RUNS)/cifar10-clean $(ARGS)
 	$(TRAIN) cifar10 --data $(OUT)/cifar10-100 --test $(OUT)/cifar10-test --out $(RUNS)/cifar10 $(ARGS)
+
+train-videos: $(READY) ## the embedded videos four ways, clean, frame, single and zoom: trained, measured, compared
+	for set in test c windows unknown; do $(BUILD) digit-videos-$$set --out $(OUT)/digit-videos-$$set || exit 1; done
+	for law in gaussian rademacher blobs; do $(BUILD) anomalies-$$law --set source.frames=12 source.count=600 \
+	  transform.kind=center-crop transform.size=32 --out $(OUT)/anomalies-$$law-videos || exit 1; done
+	$(BUILD) digit-videos --set epochs=20 augmentation.family=clean --out $(OUT)/digit-videos-clean
+	$(BUILD) digit-videos --set epochs=20 augmentation.picture=frame augmentation.draws=frame --out $(OUT)/digit-videos-frame
+	$(BUILD) digit-videos --set epochs=20 --out $(OUT)/digit-videos-single
+	$(BUILD) digit-videos --set epochs=20 augmentation.picture=zoom mixing_set.kind=zoom --out $(OUT)/digit-videos-zoom
+	for mode in clean frame single zoom; do \
+	  $(TRAIN) digit-videos --data $(OUT)/digit-videos-$$mode --test $(OUT)/digit-videos-test --out $(RUNS)/videos-$$mode --set epochs=20 $(ARGS) && \
+	  $(BIN)/dreamshards evaluate $(RUNS)/videos-$$mode/last.pt --data $(OUT)/digit-videos-test $(OUT)/digit-videos-c $(OUT)/digit-videos-windows \
+	    $(OUT)/digit-videos-unknown $(OUT)/anomalies-*-videos --pgd-samples 150 --out $(RUNS)/videos-$$mode/evaluation || exit 1; done
+	$(BIN)/dreamshards compare $(RUNS)/videos-clean/evaluation $(RUNS)/videos-frame/evaluation $(RUNS)/videos-single/evaluation \
+	  $(RUNS)/videos-zoom/evaluation --out $(RUNS)/videos-comparison
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)

@@ -38,8 +38,8 @@ def describe_steps(row: Row) -> list[str]:
 
 
 def _mixing(row: Row) -> str:
-    what = "zoom" if "zoom_phase" in row else "mixing picture"
-    return f"{what} {row.get('mixing_id')}"
+    name = row.get("mixing_id")
+    return f"zoom {name}" if "zoom_phase" in row else f"mixing picture {name}"
 
 
 def _describe_rounds(row: Row, mixing: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import DreamshardsError
-from pipeline.identity import recipe_hash
+from pipeline.identity import recipe_hash, uses_video
 from pipeline.publish import publish
 from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
@@ -26,7 +26,6 @@ from pipeline.shards.layout import (
     epoch_manifest,
 )
 from pipeline.shards.manifest import read_rows, read_summary, write_epoch_manifest
-from pipeline.source_sections import VideoConfig
 from pipeline.variants import sample_shape, variants
 
 _PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray", "simplejpeg")
@@ -123,8 +122,7 @@ def _content(
 
 def _packages(recipe: Recipe) -> list[str]:
     """Return the packages whose versions may tell in a root's bytes."""
-    with_pyav = recipe.shards.codec == "mp4" or isinstance(recipe.source, VideoConfig)
-    return [*_PACKAGES, *(["av"] if with_pyav else [])]
+    return [*_PACKAGES, *(["av"] if uses_video(recipe) else [])]
 
 
 def _sample(recipe: Recipe) -> Json:

@@ -10,7 +10,9 @@ from pipeline.sampling import Inputs
 from pipeline.settings import flattened
 from pipeline.shards.dataset import canonical
 from pipeline.shards.layout import FORMAT_VERSION
+from pipeline.source_sections import VideoConfig
 from pipeline.sources.images import decoder_versions
+from pipeline.sources.video_files import video_versions
 
 PLACES = {"path", "checkpoint", "download", "on_unreadable", "frost"}
 """Fields of sections that say where inputs lie or how to fetch them; their content is hashed instead."""
@@ -22,12 +24,24 @@ _UNLESS_GIVEN = ("source.count",)
 def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's fields that decide bytes, flat, with dotted names."""
     flat = {"format_version": FORMAT_VERSION, **decoder_versions()}
+    if uses_video(recipe):
+        flat |= video_versions()
     flat |= flattened(recipe.model_dump(mode="json"))
     return {
         name: value
         for name, value in flat.items()
         if name != "name" and name.rpartition(".")[2] not in PLACES
     }
+
+
+def uses_video(recipe: Recipe) -> bool:
+    """Tell whether a recipe's samples depend on a video decoder or encoder."""
+    pictures = recipe.mixing_set.kind if recipe.mixing_set is not None else None
+    return (
+        isinstance(recipe.source, VideoConfig)
+        or pictures == "zoom-videos"
+        or recipe.shards.codec == "mp4"
+    )
 
 
 def inputs_identity(inputs: Inputs) -> dict[str, Any]:

@@ -606,6 +606,22 @@ def test_the_page_shows_clips(sets: Sets, whole: tuple[Report, Path]) -> None:
     assert len(pictures_of(windows_shown, labels[0])) == 5
 
 
+def test_originals_are_found_by_their_video(sets: Sets, tmp_path: Path) -> None:
+    changed = {"family": "corruptions", "names": ["contrast"], "severities": [5]}
+    fewer = {"count": 10, "clips": 1}  # so that the same video has another index
+    root = build_clips(tmp_path / "c", name="c", augmentation=changed, source=fewer, epochs=1)
+    report = run(sets, tmp_path / "out", [sets.clean, root])
+    page = Page(report.page).root
+    (failures,) = page.all(id="failures-1")
+    rows = video_rows(next(read_variants(predictions_path(tmp_path / "out", "c")))).to_pandas()
+    wrong = rows[rows.prediction != rows.label].sort_values("confidence", ascending=False)
+    video = wrong.source_id.iloc[:2].max()  # two of a corruption are shown
+    assert int(wrong[wrong.source_id == video].source_index.iloc[0]) > 0
+    changed_clip, clean_clip = pictures_of(failures, video)
+    assert (changed_clip == clip_of(root, video, 0)).all()
+    assert (clean_clip == clip_of(sets.clean, video, 1)).all()
+
+
 def test_large_clips_play_reduced(tmp_path: Path) -> None:
     def shown(clip: np.ndarray) -> np.ndarray:
         (tmp_path / "page.html").write_text(animation(clip, "noise"))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -46,9 +47,25 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(3):
             pixels = rng.integers(0, 256, (300, 280, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.jpg")
+    for name in ("run/a", "run/b", "wave/a"):
+        (folder / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(
+            folder / f"videos/{name}.mp4", rng.integers(0, 256, (20, 130, 176, 3), np.uint8)
+        )
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.Conv2d(16, 16, 3))
     torch.save(network.state_dict(), folder / "model.pt")
     return folder
+
+
+def write_video(path: Path, frames: np.ndarray) -> None:
+    """Write frames, uint8 [T, H, W, 3], as H.264."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def run(folder: Path, command: list[str] | str) -> str:
@@ -69,12 +86,14 @@ def run(folder: Path, command: list[str] | str) -> str:
 def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_address: str) -> None:
     run(workplace, "dreamshards build digits --inline")  # what `make shards` does
     seen = [command for command in commands() if not command.startswith("make ")]
-    assert len(seen) == 18
+    assert len(seen) == 21
     for command in seen:
         if "cifar10" in command and "mixing_set" not in command:
             command += " --set mixing_set.count=200"  # of 10,000: this is not about their number
         run(workplace, command)
     assert (workplace / "datasets/digits.preview/index.html").exists()
+    assert list((workplace / "datasets/digit-videos.preview").glob("strip-*.mp4"))
+    assert (workplace / "datasets/videos/dataset.json").exists()
     assert (workplace / "datasets/digits-cluster/dataset.json").exists()
     assert len(list((workplace / "library").rglob("*.png"))) == 200
     assert (workplace / "datasets/round-1/dataset.json").exists()

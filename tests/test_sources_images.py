@@ -16,7 +16,8 @@ from PIL import Image
 
 from pipeline.errors import DreamshardsError
 from pipeline.sources import images
-from pipeline.sources.images import UnreadableImage, decode, is_image_name, resize_shorter_side
+from pipeline.sources.folder_listing import PICTURES
+from pipeline.sources.images import UnreadableImage, decode, resize_shorter_side
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -350,8 +351,8 @@ def test_the_error_crosses_process_borders():
 
 def test_names_of_pictures():
     names = ["a.jpg", "b.JPEG", "c.tar.Png", "d.webp", "e.bmp", "f.gif", "g.tif", "h.TIFF"]
-    assert all(is_image_name(name) for name in [*names, "i.ppm", "j.pgm"])
-    assert not any(is_image_name(name) for name in ["jpg", "a.jpg.txt", ".jpg", "a.npy", "a", ""])
+    assert all(PICTURES.has(name) for name in [*names, "i.ppm", "j.pgm"])
+    assert not any(PICTURES.has(name) for name in ["jpg", "a.jpg.txt", ".jpg", "a.npy", "a", ""])
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,14 @@ def test_presets_carry_the_published_settings() -> None:
     assert (ucf.epochs, ucf.optimizer.lr, ucf.schedule.kind) == (10, 0.03, "cosine-7-16")
     assert ucf.model.feature_extract
     assert ucf.normalize == "kinetics"
+    assert ucf.model.model_dump() == {
+        "kind": "torchvision",
+        "name": "r3d_18",
+        "weights": "KINETICS400_V1",
+        "feature_extract": True,
+    }
+    assert (ucf.batch_size, ucf.optimizer.nesterov, ucf.optimizer.weight_decay) == (32, True, 0)
+    assert load_config("digit-videos").model.kind == "small3d"
 
 
 def config(**fields: object) -> TrainConfig:

@@ -11,7 +11,7 @@ from torch import nn
 
 from pipeline.errors import DreamshardsError, UsageError
 from training.config import ModelConfig
-from training.models import WideResNet, build_model, check_shape, head_names
+from training.models import Small3d, WideResNet, build_model, check_shape, head_names
 
 
 def model_config(**fields: object) -> ModelConfig:
@@ -87,11 +87,34 @@ def test_clips_go_through_r3d_18() -> None:
     assert net.eval()(torch.zeros(1, 3, 4, 32, 32)).shape == (1, 5)
 
 
+def test_the_small_network_for_clips_is_small_and_takes_any_length() -> None:
+    net, _ = build_model(model_config(kind="small3d"), 10)
+    assert isinstance(net, Small3d)
+    assert sum(p.numel() for p in net.parameters()) == 226_362
+    shapes = []
+    for block in net.blocks:
+        block.register_forward_hook(lambda module, taken, made: shapes.append(tuple(made.shape)))
+    assert net.eval()(torch.zeros(2, 3, 12, 32, 32)).shape == (2, 10)
+    assert shapes == [(2, 16, 12, 16, 16), (2, 32, 6, 8, 8), (2, 64, 3, 4, 4)]
+    assert net(torch.zeros(1, 3, 1, 20, 28)).shape == (1, 10)
+    assert head_names(model_config(kind="small3d")) == ["head.weight", "head.bias"]
+    weight = net.blocks[2].conv2.weight
+    assert weight.std().item() == pytest.approx((2 / (27 * 64)) ** 0.5, rel=0.02)
+
+
+def test_the_order_of_frames_matters_to_it() -> None:
+    torch.manual_seed(0)
+    net = Small3d(4).eval()
+    clip = torch.randn(1, 3, 8, 16, 16)
+    assert (net(clip) - net(clip.flip(2))).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("fields", "shape", "message"),
     [
         ({"kind": "wide-resnet"}, (8, 32, 32, 3), r"wide-resnet takes pictures \[H, W, 3\]"),
         (RESNET, (8, 32, 32, 3), "resnet18 takes pictures"),
+        ({"kind": "small3d"}, (32, 32, 3), r"small3d takes clips \[T, H, W, 3\]"),
         (
             {"kind": "torchvision", "name": "r3d_18"},
             (32, 32, 3),
@@ -170,6 +193,8 @@ def test_a_file_without_weights_is_refused(tmp_path: Path, content: object, mess
 def test_weights_that_are_not_there_are_refused() -> None:
     with pytest.raises(UsageError, match=r"'gone.pth': no such file"):
         build_model(model_config(**RESNET, weights="gone.pth"), 10)
+    with pytest.raises(UsageError, match=r"'KINETICS400_V1': no such file; give a path"):
+        build_model(model_config(kind="small3d", weights="KINETICS400_V1"), 10)
     with pytest.raises(UsageError, match=r"'IMAGENET1K_V9'.*did you mean 'IMAGENET1K_V1'"):
         build_model(model_config(**RESNET, weights="IMAGENET1K_V9"), 10)
 

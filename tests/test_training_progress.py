@@ -10,10 +10,11 @@ from rich.console import Console
 import pipeline.progress
 import training.progress
 from training.log import log_row
-from training.meter import Meter
+from training.meter import Meter, Outcome
 from training.progress import TrainProgress
 
 METER = Meter(loss=64.0, wrong=32.0, samples=128.0, seconds=0.5, waited_s=0.005)
+TESTED = Outcome(mean_loss=0.5, error=0.25)
 LINE = (
     "epoch  3/12  loss 0.500  error 25.00%  test loss 0.500  error 25.00%  "
     "256 samples/s  waiting 1.00%  0.5 s"
@@ -23,7 +24,7 @@ LINE = (
 def test_a_finished_epoch_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with TrainProgress(12, 10, shown=True) as shown:
         shown.show(2, 5, METER)  # too soon for a line
-        shown.finished(log_row(2, 30, 0.1, METER, METER))
+        shown.finished(log_row(2, 30, 0.1, METER, TESTED))
         shown.finished(log_row(3, 40, 0.1, METER, None))
     captured = capsys.readouterr()
     first, second = captured.err.splitlines()
@@ -46,7 +47,7 @@ def test_a_long_epoch_prints_a_line_a_minute(
 def test_other_ranks_show_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with TrainProgress(12, 10, shown=False) as shown:
         shown.show(2, 5, METER)
-        shown.finished(log_row(2, 30, 0.1, METER, METER))
+        shown.finished(log_row(2, 30, 0.1, METER, TESTED))
     assert capsys.readouterr().err == ""
 
 
@@ -56,7 +57,7 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline.progress, "Console", lambda stderr: console)
     with TrainProgress(12, 10, shown=True) as shown:
         shown.show(2, 5, METER)
-        shown.finished(log_row(2, 30, 0.1, METER, METER))
+        shown.finished(log_row(2, 30, 0.1, METER, TESTED))
     said = screen.getvalue()
     assert "epoch 3/12" in said
     assert "loss 0.500  accuracy 75.0%" in said

@@ -378,12 +378,15 @@ def _spoil(folder: Path) -> None:
         container.mux(stream.encode(sound))
 
 
+NO_VIDEO = (
+    "cannot be opened as AVI, MP4, Matroska or MPEG (Invalid data found when processing input)"
+)
 BAD = {
-    "empty.avi": "Invalid data found when processing input",
+    "empty.avi": "the file is empty",
     "gone.webm": "No such file or directory",
-    "sound.mov": "it has no video stream",
+    "sound.mov": "no video stream; found: audio",
     "still.mkv": "1 frame; a zoom has 2 or more",
-    "text.mp4": "Invalid data found when processing input",
+    "text.mp4": NO_VIDEO,
 }
 
 
@@ -410,7 +413,14 @@ def test_a_video_that_is_cut_short(folder: Path) -> None:
     write_zoom_video(folder / "z.mp4", make_zoom(0, 0), size=32, num_frames=6)
     content = (folder / "z.mp4").read_bytes()
     (folder / "z.mp4").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DreamshardsError, match=r"1 of 1 videos .*\n  z\.mp4: Invalid data found"):
+    with pytest.raises(DreamshardsError, match=r"1 of 1 videos .*\n  z\.mp4: cannot be opened"):
+        _videos(folder)
+
+
+def test_a_video_whose_end_is_missing(folder: Path) -> None:
+    content = _lossless(_frames(4, 16, 16))
+    (folder / "a.mkv").write_bytes(content[:-40])
+    with pytest.raises(DreamshardsError, match=r"a\.mkv: cut short: [\d,]+ of [\d,]+ bytes are"):
         _videos(folder)
 
 
@@ -480,7 +490,7 @@ def test_first_frames_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]
     assert lines[4] == f"digest {_videos(folder, skip=True, size=64).digest}"
     assert lines[5].startswith("opened in ")
     assert lines[6:] == [
-        "skipped text.mp4: Invalid data found when processing input",
+        f"skipped text.mp4: {NO_VIDEO}",
         f"sheet {sheet}",
     ]
     with Image.open(sheet) as image:

@@ -56,6 +56,7 @@ def open_test(config: TrainConfig, world: World, training: Stream) -> ShardStrea
         batch_size=_share(config, world),
         rank=world.rank,
         world_size=world.size,
+        return_keys=True,
         pin_memory=_pins(world),
     )
     if stream.classes != training.classes:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pipeline.publish import publish, publish_bytes
-from training.meter import Meter
+from training.meter import Meter, Outcome
 
 CSV_NAME, CURVES_NAME, EVENTS_NAME = "log.csv", "curves.png", "tensorboard"
 COLUMNS = (
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 _MAX_PICTURES = 32
 
 
-def log_row(epoch: int, step: int, lr: float, training: Meter, test: Meter | None) -> Row:
+def log_row(epoch: int, step: int, lr: float, training: Meter, test: Outcome | None) -> Row:
     """Return the row of a finished epoch; the columns of a test are None where there was none."""
     return {
         "epoch": epoch + 1,

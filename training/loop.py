@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
@@ -17,12 +16,13 @@ from training.checkpoint import BEST_NAME, LAST_NAME, Progress
 from training.config import TrainConfig
 from training.data import training_batches
 from training.log import EVENTS_NAME, Events, draw_curves, log_row, write_csv
-from training.losses import Losses, count_wrong
+from training.losses import Losses
 from training.meter import Meter
 from training.progress import TrainProgress
 from training.schedule import learning_rate
 from training.setup import Run, held, open_run
 from training.stop import stop_on_signals
+from training.testing import test_network
 from training.world import joined_world
 
 
@@ -144,7 +144,7 @@ def _finish_epoch(run: Run, events: Events, shown: TrainProgress) -> None:
     is_last = progress.epoch + 1 == config.epochs
     test = None
     if is_last or (progress.epoch + 1) % config.test_every == 0:
-        test = _test(run)
+        test = test_network(run)
     row = log_row(progress.epoch, progress.step, lr, training, test)
     progress.history.append(row)
     is_best = test is not None and (progress.best_error is None or test.error < progress.best_error)
@@ -162,27 +162,6 @@ def _finish_epoch(run: Run, events: Events, shown: TrainProgress) -> None:
 
 
 _EVENTS = ("train_loss", "train_error", "test_loss", "test_error", "samples_per_s", "data_wait")
-
-
-@torch.inference_mode()
-def _test(run: Run) -> Meter | None:
-    """Return loss and error on the test root, over all ranks; None without one."""
-    if run.test is None:
-        return None
-    run.world.share_buffers(run.learner.net)
-    run.model.eval()
-    meter = Meter()
-    sums = torch.zeros(2, dtype=torch.float64, device=run.world.device)
-    run.test.set_epoch(0)
-    for images, labels in meter.waiting(run.test):
-        labels = labels.to(run.world.device, non_blocking=True)
-        with run.world.autocast():
-            logits = run.learner.net(run.normalize(images))
-        sums[0] += functional.cross_entropy(logits.float(), labels, reduction="sum")
-        sums[1] += count_wrong(logits, labels)
-        meter.samples += len(labels)
-    meter.loss, meter.wrong = sums.tolist()
-    return meter.summed(run.world)
 
 
 def _scalars(meter: Meter, loss: float, lr: float) -> dict[str, float | None]:

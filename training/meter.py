@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -83,6 +83,18 @@ class Meter:
     def wait_share(self) -> float:
         """The share of the time spent waiting for data, 0 to 1."""
         return self.waited_s / max(self.seconds, 1e-9)
+
+
+class Outcome(NamedTuple):
+    """What a test came to.
+
+    Attributes:
+        mean_loss: of a sample.
+        error: the share of samples that are wrong, 0 to 1; of videos where there are several clips of each.
+    """
+
+    mean_loss: float
+    error: float
 
 
 def shared(meters: Sequence[Meter], num_ranks: int) -> Meter:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from evaluation.predictions import About, read_about, read_variants
 from evaluation.videos import units, video_numbers
@@ -76,27 +77,37 @@ class Predicted:
 
 
 class Originals:
-    """The clean set, where the original of a sample is looked up."""
+    """The clean set, where the original of a sample is looked up; that of a clip by its video alone."""
 
     def __init__(self, path: Path) -> None:
+        about = read_about(path)
+        self._known_by = _known_by(about)
         self._rows = pa.concat_tables(map(units, read_variants(path)))
         self._index: I64 = self._rows["source_index"].to_numpy()
 
     def find(self, source_index: int, source_id: str) -> Seen | None:
         """Return the clean sample of a source picture, None where it is not there or has another name."""
+        if self._known_by == "source_id":
+            video = pc.index(self._rows["source_id"], source_id).as_py()
+            return None if video < 0 else _seen(self._rows, video)
         place = int(np.searchsorted(self._index, source_index))
         if place == len(self._index) or self._index[place] != source_index:
             return None
         found = _seen(self._rows, place)
         return found if found.source_id == source_id else None
 
-    def right(self) -> frozenset[int]:
-        """Return the source indices that the model has right when clean."""
+    def right(self) -> frozenset[int | str]:
+        """Return the source indices, of clips the videos, that the model has right when clean."""
         hits = self._rows["prediction"].to_numpy() == self._rows["label"].to_numpy()
-        return frozenset(self._index[hits].tolist())
+        return frozenset(self._rows.filter(pa.array(hits))[self._known_by].to_pylist())
 
 
-def read_predicted(path: Path, right_when_clean: frozenset[int]) -> Predicted:
+def _known_by(about: About | None) -> str:
+    """Return by which column a sample is the same in two sets: clips of a video may be others in each."""
+    return "source_id" if about is not None and about.clips else "source_index"
+
+
+def read_predicted(path: Path, right_when_clean: frozenset[int | str]) -> Predicted:
     """Return what a report takes from a file.
 
     The source picture shown is the first of the first variant that the model has right when clean, else the
@@ -116,7 +127,8 @@ def read_predicted(path: Path, right_when_clean: frozenset[int]) -> Predicted:
     for order, rows in enumerate(map(units, read_variants(path))):
         index: I64 = rows["source_index"].to_numpy()
         if chosen is None:
-            chosen = next((i for i in index.tolist() if i in right_when_clean), int(index[0]))
+            known = zip(index.tolist(), rows[_known_by(about)].to_pylist(), strict=True)
+            chosen = next((i for i, name in known if name in right_when_clean), int(index[0]))
         shown += [_seen(rows, place) for place in np.flatnonzero(index == chosen)[:1].tolist()]
         if about.kind == "p":
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.picture_sections import FolderPictures, ZoomVideoPictures
 from pipeline.progress import PlainProgress
+from pipeline.sources.folder_listing import FileKind
 from pipeline.sources.source import Skipped
 
 _HASH_THREADS = 16
@@ -46,15 +47,10 @@ class UnreadableFile(DreamshardsError):  # noqa: N818 - it is what the file is
         self.reason = reason
 
 
-def listed(root: Path, suffixes: Collection[str], noun: str) -> list[str]:
-    """Return the relative paths, with `/`, of all files with one of these suffixes at any depth, sorted.
+def listed(root: Path, kind: FileKind) -> list[str]:
+    """Return the relative paths, with `/`, of all files of a kind at any depth, sorted.
 
     Names that start with a dot are ignored, files and folders alike; links are followed.
-
-    Args:
-        root: the folder.
-        suffixes: in lower case; names may have them in any.
-        noun: what such files are called.
 
     Raises:
         UsageError: no such folder, no such files in it, a name that is not UTF-8, a link that leads back to a
@@ -62,12 +58,14 @@ def listed(root: Path, suffixes: Collection[str], noun: str) -> list[str]:
     """
     if not root.is_dir():
         found = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UsageError(f"mixing_set.path = {str(root)!r} {found}; allowed: a folder of {noun}")
-    ids = sorted(_below(root, "", (), suffixes))
+        raise UsageError(
+            f"mixing_set.path = {str(root)!r} {found}; allowed: a folder of {kind.name}s"
+        )
+    ids = sorted(_below(root, "", (), kind))
     if not ids:
         raise UsageError(
-            f"mixing_set.path = {str(root)!r} holds no {noun} at any depth; accepted: "
-            f"{', '.join(sorted(suffixes))}"
+            f"mixing_set.path = {str(root)!r} holds no {kind.name}s at any depth; accepted: "
+            f"{', '.join(sorted(kind.suffixes))}"
         )
     for name in ids:
         try:
@@ -81,7 +79,7 @@ def listed(root: Path, suffixes: Collection[str], noun: str) -> list[str]:
 
 
 def _below(
-    root: Path, place: str, ancestors: tuple[tuple[int, int], ...], suffixes: Collection[str]
+    root: Path, place: str, ancestors: tuple[tuple[int, int], ...], kind: FileKind
 ) -> Iterator[str]:
     """Yield the files of the folder `place`, empty or ending in `/`, and of those in it."""
     folder = root / place
@@ -98,8 +96,8 @@ def _below(
         )
     for entry in visible:
         if Path(entry).is_dir():  # a link that leads to itself is none, and shows up as unreadable
-            yield from _below(root, f"{place}{entry.name}/", (*ancestors, identity), suffixes)
-        elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122 - 4× faster than Path
+            yield from _below(root, f"{place}{entry.name}/", (*ancestors, identity), kind)
+        elif kind.has(entry.name):
             yield place + entry.name
 
 

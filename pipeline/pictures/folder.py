@@ -23,8 +23,8 @@ from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
 from pipeline.pictures.files import File, UnreadableFile, check_skipped, hashed, listed, read
 from pipeline.pictures.picture_set import PictureSet, evenly
+from pipeline.sources.folder_listing import PICTURES
 from pipeline.sources.images import (
-    IMAGE_SUFFIXES,
     UnreadableImage,
     decode,
     decoder_versions,
@@ -63,7 +63,7 @@ def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureS
     size = config.size
     assert size is not None, "a resolved recipe has a size"
     root = Path(config.path)
-    ids = listed(root, IMAGE_SUFFIXES, "pictures")
+    ids = listed(root, PICTURES)
     places = evenly(len(ids), config.count, f"mixing_set.path = {config.path!r}")
     files = hashed(root, [ids[place] for place in places])
 

@@ -89,8 +89,8 @@ def _encode(
     av: Any, file: Any, frames: Iterable[U8], size: int, frames_per_s: int, layout: str
 ) -> None:
     with av.open(file, "w", format="mp4") as container:
-        # One thread: what x264 writes depends on how many there are.
-        options = {"crf": _RATE_FACTOR, "preset": "medium", "threads": "1"}
+        # What x264 writes depends on the number of threads, and with mbtree on memory never written.
+        options = {"crf": _RATE_FACTOR, "preset": "medium", "threads": "1", "mbtree": "0"}
         stream = container.add_stream("libx264", rate=frames_per_s, options=options)
         stream.width = stream.height = size
         stream.pix_fmt = layout

@@ -1,7 +1,4 @@
-"""The mixing set of one's own zoom videos: every video below a folder, decoded once, frame by frame.
-
-Frames are taken as they are stored: a rotation that a player would apply is not, for a zoom has no upright.
-"""
+"""The mixing set of one's own zoom videos: every video below a folder, decoded once, frame by frame."""
 
 from __future__ import annotations
 
@@ -11,13 +8,11 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.picture_sections import ZoomVideoPictures
 from pipeline.pictures.cache import cached
@@ -28,26 +23,17 @@ from pipeline.pictures.zoom_set import ZoomSet
 from pipeline.progress import human_bytes, plural
 from pipeline.sources.images import UnreadableImage, decoder_versions, resize_shorter_side
 from pipeline.sources.source import Skipped
+from pipeline.sources.video_bytes import declared_bytes
+from pipeline.sources.video_files import (
+    VIDEOS,
+    OpenVideo,
+    UnreadableVideo,
+    orientation,
+    video_versions,
+)
+from pipeline.sources.video_pixels import Look, whole_frame
 
 U8 = npt.NDArray[np.uint8]
-
-SUFFIXES = frozenset(
-    (
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".ogv",
-        ".wmv",
-        ".flv",
-        ".gif",
-    )
-)
-"""Lower-case suffixes of the files that count as videos."""
 
 MAX_VIDEO_BYTES = 1 << 30
 """Of one video's frames, resized: about 8 minutes of 128×227 pixels."""
@@ -80,13 +66,13 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
         DreamshardsError: PyAV is not installed; unreadable videos under `on_unreadable: stop`, or
             nothing but unreadable ones; a file that changes while the set is being made.
     """
-    av, size = _pyav(), config.size
+    size = config.size
     assert size is not None, "a resolved recipe has a size"
     root = Path(config.path)
-    ids = listed(root, SUFFIXES, "videos")
+    ids = listed(root, VIDEOS)
     places = evenly(len(ids), config.count, f"mixing_set.path = {config.path!r}")
     files = hashed(root, [ids[place] for place in places])
-    content = [_FORMAT, decoder_versions(), av.__version__, av.library_versions, size, files]
+    content = [_FORMAT, decoder_versions(), video_versions(), size, files]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def make(store: ChunkStore) -> Iterator[Chunk]:
@@ -116,7 +102,7 @@ def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
     name = job.file.id
     try:
         frames = decode_video(read(shared.root, job.file), name, shared.size)
-    except (UnreadableFile, UnreadableImage) as error:
+    except (UnreadableFile, UnreadableVideo, UnreadableImage) as error:
         return Chunk(
             number=job.number,
             pixels=np.empty(0, np.uint8),
@@ -138,61 +124,41 @@ def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
 
 
 def decode_video(data: bytes, name: str, size: int) -> U8:
-    """Decode a video file's bytes to uint8 [n, h, w, 3], RGB, the shorter side `size` pixels.
+    """Decode a video file's bytes to uint8 [n, h, w, 3], RGB, upright, the shorter side `size` pixels.
 
     Raises:
-        UnreadableImage: it is not a video, is damaged, has fewer than two frames, frames of several sizes,
-            or more of them than `MAX_VIDEO_BYTES` hold.
+        UnreadableVideo: it is no video, damaged or cut short, has fewer than two frames, frames of several
+            sizes, or more of them than `MAX_VIDEO_BYTES` hold.
+        UnreadableImage: its frames are too narrow.
         DreamshardsError: PyAV is not installed.
     """
-    av = _pyav()
+    if not data:
+        raise UnreadableVideo("the file is empty")
+    declared = declared_bytes(io.BytesIO(data), len(data))
     frames: list[U8] = []
-    try:
-        with av.open(io.BytesIO(data)) as container:
-            if not container.streams.video:
-                raise UnreadableImage(name, "it has no video stream")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            for decoded in container.decode(stream):
-                frames.append(resize_shorter_side(_rgb(av, decoded), size, name))
-                _check(frames, name)
-    except av.error.FFmpegError as error:
-        raise UnreadableImage(name, str(error.strerror)) from error
+    with OpenVideo(io.BytesIO(data)) as video:
+        look = Look(0, video.centred)
+        for decoded in video.frames():
+            if not frames:
+                look = look._replace(turn=orientation(decoded))
+            frames.append(resize_shorter_side(whole_frame(decoded, look), size, name))
+            _check(frames)
+    if declared > len(data):
+        raise UnreadableVideo(f"cut short: {len(data):,} of {declared:,} bytes are there")
     if len(frames) < 2:
-        raise UnreadableImage(name, f"{plural(len(frames), 'frame')}; a zoom has 2 or more")
+        raise UnreadableVideo(f"{plural(len(frames), 'frame')}; a zoom has 2 or more")
     return np.stack(frames)
 
 
-def _rgb(av: ModuleType, decoded: object) -> U8:
-    """Convert a frame to uint8 [h, w, 3], in the same way on every processor."""
-    kinds = av.video.reformatter.Interpolation
-    exact = kinds.BILINEAR | kinds.FULL_CHR_H_INT | kinds.ACCURATE_RND | kinds.BITEXACT
-    pixels: U8 = decoded.reformat(format="rgb24", interpolation=exact).to_ndarray()  # type: ignore[attr-defined]
-    return pixels
-
-
-def _check(frames: list[U8], name: str) -> None:
+def _check(frames: list[U8]) -> None:
     """Refuse frames of another size than the first, and too many of them."""
     first, last = frames[0].shape, frames[-1].shape
     if last != first:
-        raise UnreadableImage(
-            name, f"frame {len(frames) - 1} is {last[1]}×{last[0]}, the first {first[1]}×{first[0]}"
+        raise UnreadableVideo(
+            f"frame {len(frames) - 1} becomes {last[1]}×{last[0]}, the first {first[1]}×{first[0]}"
         )
     if len(frames) * frames[0].nbytes > MAX_VIDEO_BYTES:
-        raise UnreadableImage(
-            name,
+        raise UnreadableVideo(
             f"{len(frames)} frames of {first[1]}×{first[0]} and more; allowed: "
-            f"{human_bytes(MAX_VIDEO_BYTES)} of pixels; cut it into shorter ones, or lower mixing_set.size",
+            f"{human_bytes(MAX_VIDEO_BYTES)} of pixels; cut it into shorter ones, or lower mixing_set.size"
         )
-
-
-def _pyav() -> ModuleType:
-    """Return PyAV, which only those who read videos need."""
-    try:
-        import av
-    except ImportError as error:
-        raise DreamshardsError(
-            "reading zoom videos needs PyAV, which is not installed; run: pip install av"
-        ) from error
-    module: ModuleType = av
-    return module

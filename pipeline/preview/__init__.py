@@ -17,7 +17,7 @@ from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
 from pipeline.preview.clip_page import render_clip_page
 from pipeline.preview.content import ClipPreview, Preview
-from pipeline.preview.gather import gather, gather_clips
+from pipeline.preview.gather import gather_clips, gather_pictures
 from pipeline.preview.html import GENERATOR
 from pipeline.preview.page import render_page
 from pipeline.preview.sheet import draw_sheet
@@ -58,7 +58,7 @@ def preview(
     sources = choose_sources(inputs.source.labels, most)
     epochs = choose_epochs(dataset, _MAX_CLIP_EPOCHS if clips else _MAX_EPOCHS)
     if not clips:
-        shown = gather(root, dataset, inputs, epochs, sources)
+        shown = gather_pictures(root, dataset, inputs, epochs, sources)
         return [_write_sheet(out, shown), _write_page(out, render_page(shown))]
     played = gather_clips(root, dataset, inputs, epochs, sources, executor)
     videos = _write_videos(out, played)

@@ -47,7 +47,7 @@ class _Shown(NamedTuple):
     lines: list[list[str]]
 
 
-def gather(
+def gather_pictures(
     root: Path, dataset: Json, inputs: Inputs, epochs: list[int], sources: list[int]
 ) -> Preview:
     """Read the samples that some source pictures became in a few epochs, and what they were made from.
@@ -77,7 +77,7 @@ def gather_clips(
     """Read the clips that some sources became in a few epochs; of V-PixMix also compare its modes.
 
     Raises:
-        DreamshardsError: as `gather`, or a mixing set for comparison cannot be made.
+        DreamshardsError: as `gather_pictures`, or a mixing set for comparison cannot be made.
     """
     shown = [_read(root, dataset, inputs, epoch, sources) for epoch in epochs]
     films = [

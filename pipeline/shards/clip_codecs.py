@@ -96,7 +96,8 @@ def _first_scan(content: bytes, start: int, number: int) -> int:
 
 # ── H.264 in MP4 ──
 
-PRESET = "faster"
+PRESET = "veryfast"
+"""Of x264: three times as fast as the next slower one, whose clips are half a dB closer."""
 _FRAMES_PER_S = 25
 _SAME_BYTES = {"threads": "1", "flags": "+bitexact", "mbtree": "0"}
 """Of x264: its tree of macroblocks reads memory that it never wrote, and bytes change from call to call."""

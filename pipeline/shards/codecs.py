@@ -112,7 +112,7 @@ CODECS: dict[str, Codec] = {
     "png": Codec(_pillow_encoder("PNG", compress_level=6), _decode_pillow, True, 18),
     "webp": Codec(_pillow_encoder("WEBP", method=4), _decode_pillow, False, 4),
     "mjpg": Codec(_encode_mjpgs, decode_mjpg, False, 6),
-    "mp4": Codec(_encode_mp4s, decode_mp4, False, 1),
+    "mp4": Codec(_encode_mp4s, decode_mp4, False, 2),
 }
 
 

@@ -1,8 +1,8 @@
 """How digits move in the embedded videos: where one stands in every frame, for each kind of motion.
 
-A place is (x, y, c, s): the centre in pixels, rightwards and downwards, and half the digit's side times cosine
-and sine of its angle, clockwise as it is seen. Places follow from + − × ÷ and square roots alone, the same on
-every host.
+A place is (x, y, c, s): the centre in pixels, rightwards and downwards, and half the digit's side times
+cosine and sine of its angle, clockwise as it is seen. Places follow from + − × ÷ and square roots alone, the
+same on every host.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _scale(sign: int) -> Callable[[_Rest, Draws], Path]:
         rate = draws.uniform(0.016, 0.03)
         for time in _times():
             step = rate * time / 2
-            factor = (1 + sign * step) / (1 - sign * step)  # e^(rate·time) within 3 %, and exact arithmetic
+            factor = (1 + sign * step) / (1 - sign * step)  # nearly e^(±rate·time)
             yield rest.x, rest.y, rest.c * factor, rest.s * factor
 
     return path

@@ -1,4 +1,4 @@
-"""The embedded videos as pixels: a coloured digit that moves over a soft background that drifts, with noise."""
+"""The embedded videos as pixels: a coloured digit moves over a soft background that drifts, with noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.pictures.draws import Draws
 from pipeline.pictures.splitmix import next_unit
 from pipeline.render.jit import kernel
-from pipeline.sources.digit_motions import NUM_FRAMES, SIZE
+from pipeline.sources.digit_motions import SIZE
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]

@@ -33,7 +33,7 @@ from pipeline.executor import Executor
 from pipeline.pictures.draws import Draws
 from pipeline.progress import PlainProgress
 from pipeline.source_sections import DigitVideosSource
-from pipeline.sources.digit_motions import MOTIONS, NUM_FRAMES, SIZE, UNKNOWN, draw_places
+from pipeline.sources.digit_motions import MOTIONS, SIZE, UNKNOWN, draw_places
 from pipeline.sources.digit_scenes import draw_scene, render_scene, to_yuv420
 from pipeline.sources.digits import NUM_TEST, NUM_TRAIN, digit_id, load_rows
 from pipeline.sources.folder_listing import Listing
@@ -49,7 +49,7 @@ CONTENT_VERSION = 1
 """Raise it with anything that changes a video: those made before are then left alone."""
 
 NUM_VIDEOS = {"train": 1000, "test": 300, "unknown": 140}
-"""Of each split; every class has as many. Each shows another digit, those of `unknown` being of the test set."""
+"""Of each split, each of another digit; every class has as many. Those of `unknown` are of the test set."""
 
 FRAMES_PER_S = 25
 KEY_FRAME_EVERY = 12
@@ -250,15 +250,14 @@ def _publish(temporary: Path, root: Path, split: str) -> None:
         with suppress(FileNotFoundError):
             root.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
+        aside.unlink(missing_ok=True)  # if it was a file
     raise DreamshardsError(f"cannot replace the broken videos in {root}; delete it and run again")
 
 
 def _fault(root: Path, split: str) -> str | None:
     """Return in what a folder differs from what was published under its name, or None."""
     try:
-        sums = dict(
-            line.split("  ", 1)[::-1] for line in (root / _SUMS).read_text().splitlines()
-        )
+        sums = dict(line.split("  ", 1)[::-1] for line in (root / _SUMS).read_text().splitlines())
         if sorted(sums) != sorted(video_names(split)):
             return f"{_SUMS} names other videos"
         for name, digest in sums.items():

@@ -213,20 +213,25 @@ class FileSource:
 
 
 def evenly(
-    num_present: int, count: int | None, where: str, advice: str = "add pictures"
+    num_present: int,
+    count: int | None,
+    where: str,
+    advice: str = "add pictures",
+    things: str = "pictures",
 ) -> Sequence[int]:
     """Return the places of `count` of `num_present` pictures, evenly spread; of all for None.
 
     The i-th is ⌊i · num_present / count⌋.
 
     Raises:
-        UsageError: there are fewer; `where` says of what, `advice` what may be done but asking for less.
+        UsageError: there are fewer `things`; `where` says of what, `advice` what may be done but asking for
+            less.
     """
     if count is None:
         return range(num_present)
     if num_present < count:
         raise UsageError(
-            f"{where} holds {num_present:,} pictures, {count:,} are asked for; "
+            f"{where} holds {num_present:,} {things}, {count:,} are asked for; "
             f"lower the count to {num_present}, or {advice}"
         )
     return [place * num_present // count for place in range(count)]

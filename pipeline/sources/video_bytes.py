@@ -1,7 +1,6 @@
 """How long a video file says it is: one that ends earlier was cut short, though what is left may decode.
 
 AVI (RIFF chunks), MP4 and QuickTime (boxes of ISO/IEC 14496-12) and Matroska (elements of RFC 8794) say so.
-MPEG program streams do not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Video files to frames, by PyAV: which files count, what is wrong with one, decoding from a key frame on.
 
-Decoding runs in one thread, bit-exact, and stops at the first damage that the decoder notices instead of
-painting over it. Frames are numbered as they are shown, from 0.
+Decoding runs in one thread, bit-exact. Frames are numbered as they are shown, from 0.
 """
 
 from __future__ import annotations
@@ -24,16 +23,18 @@ Frame = Any
 
 VIDEOS = FileKind(
     "video",
-    frozenset((".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")),
+    frozenset((".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm")),
 )
-"""Transport streams are none: one that was cut short looks whole."""
+"""MPEG's program and transport streams are none: one that was cut short, even in a frame, may look whole."""
 
 MAX_PIXELS = 1 << 26
 """Largest frame decoded, 8192×8192."""
 
 # The content decides, not the name, and of FFmpeg's other formats some open further files.
-_FORMATS = "avi,mov,matroska,mpeg"
-_DECODER = {"err_detect": "explode", "flags": "+bitexact"}
+_FORMATS = "avi,mov,matroska"
+_DECODER = {"flags": "+bitexact"}
+_STRICT = {**_DECODER, "err_detect": "explode"}
+_CENTRED = ("mjpeg", "mpeg1video")  # all others put them on the first pixel
 _ATTACHED_PICTURE = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album
 
 
@@ -78,28 +79,33 @@ class OpenVideo:
     Attributes:
         rate: frames a second on average, 0 where the file does not say.
         container: the names FFmpeg has for the file's format.
+        centred: whether colour samples lie in the middle of the pixels that they are for, also across.
         num_promised: frames that the file says it has, 0 where it does not say.
         num_packets: read so far, since it was opened or the last `frames_from`.
     """
 
-    def __init__(self, file: BinaryIO | Path) -> None:
+    def __init__(self, file: BinaryIO | Path, *, strict: bool = False) -> None:
         """Open a video.
 
         Args:
             file: its bytes, or where they lie.
+            strict: stop at the first damage that the decoder notices, instead of painting over it. Decoders
+                also take for damage what lies before a key frame that was searched for and is missed there.
 
         Raises:
             UnreadableVideo: it holds no video that can be decoded, or too large a one.
         """
         self._av = pyav()
-        self.num_packets = 0
+        self._strict, self.num_packets = strict, 0
         source = str(file) if isinstance(file, Path) else file
         options = {"format_whitelist": _FORMATS}
         try:
             self._container = self._av.open(source, options=options, metadata_errors="ignore")
-        except (self._av.error.FFmpegError, ValueError) as error:
+        except self._av.error.ArgumentError as error:  # a format that is not on the list
+            raise UnreadableVideo("its content is not AVI, MP4 or Matroska") from error
+        except self._av.error.FFmpegError as error:
             raise UnreadableVideo(
-                f"cannot be opened as AVI, MP4, Matroska or MPEG ({_words(error)})"
+                f"cannot be opened as AVI, MP4 or Matroska ({_words(error)})"
             ) from error
         try:
             self._stream = self._video_stream()
@@ -125,9 +131,10 @@ class OpenVideo:
                 f"{codec.width}×{codec.height} pixels; allowed: {MAX_PIXELS:,} in all"
             )
         codec.thread_count = 1
-        codec.options = _DECODER
+        codec.options = _STRICT if self._strict else _DECODER
         rate = stream.average_rate or stream.guessed_rate
         self.rate = Fraction(rate) if rate else Fraction(0)
+        self.centred: bool = codec.name in _CENTRED
         self.container: str = self._container.format.name
         self.num_promised: int = stream.frames
         return stream
@@ -176,10 +183,10 @@ class OpenVideo:
                     after is not None and packet.pts is not None and packet.pts < after
                 ):
                     continue
-                if packet.is_corrupt:
+                if self._strict and packet.is_corrupt:
                     raise UnreadableVideo(f"cut short or damaged in frame {num_frames} or later")
                 for frame in packet.decode():
-                    if frame.is_corrupt:
+                    if self._strict and frame.is_corrupt:
                         raise UnreadableVideo(f"damaged in frame {num_frames}")
                     num_frames += 1
                     yield frame

@@ -7,7 +7,7 @@ turned before they are shown, become RGB as a whole first.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,18 +45,30 @@ _NO_COLOUR = np.full((1, 1), 128, np.uint8)
 _NO_COLOUR.flags.writeable = False
 
 
+class Look(NamedTuple):
+    """What the frames of a video have in common.
+
+    Attributes:
+        turn: how they are turned before they are shown; a code of `video_files.orientation`.
+        centred: whether colour samples lie in the middle of the pixels that they are for, also across.
+    """
+
+    turn: int
+    centred: bool
+
+
 class BoxWriter:
     """Writes one box of the frames of a clip."""
 
-    def __init__(self, box: Box, mirrored: bool, turn: int) -> None:
+    def __init__(self, box: Box, mirrored: bool, look: Look) -> None:
         """Remember what to write.
 
         Args:
             box: in frames as shown; as in `cut_rgb`.
             mirrored: left to right, afterwards.
-            turn: how frames are turned before they are shown; a code of `video_files.orientation`.
+            look: of the frames.
         """
-        self._box, self._mirrored, self._turn = box, mirrored, turn
+        self._box, self._mirrored, self._look = box, mirrored, look
         self._cutter: tuple[Layout, Cutter] | None = None
 
     def write(self, frame: Frame, out: U8) -> None:
@@ -65,36 +77,36 @@ class BoxWriter:
         Raises:
             ValueError: a box that is to be resized leaves the frame.
         """
-        layout = None if self._turn else _layout(frame)
+        layout = None if self._look.turn else _layout(frame, self._look.centred)
         if layout is None:
-            cut_rgb(whole_frame(frame, self._turn), self._box, self._mirrored, out)
+            cut_rgb(whole_frame(frame, self._look), self._box, self._mirrored, out)
             return
         if self._cutter is None or self._cutter[0] is not layout:
             self._cutter = layout, make_cutter(layout, self._box, out.shape[:2], self._mirrored)
         cut_planes(_planes(frame), self._cutter[1], out)
 
 
-def whole_frame(frame: Frame, turn: int) -> U8:
+def whole_frame(frame: Frame, look: Look) -> U8:
     """Return a decoded frame as it is shown, uint8 [H, W, 3], C-contiguous."""
-    layout = _layout(frame)
+    layout = _layout(frame, look.centred)
     if layout is None:
         pixels = _converted(frame)
     else:
         pixels = np.empty((layout.height, layout.width, 3), np.uint8)
         box = 0.0, 0.0, float(layout.height), float(layout.width)
         cut_planes(_planes(frame), make_cutter(layout, box, pixels.shape[:2], False), pixels)
-    return upright(pixels, turn)
+    return upright(pixels, look.turn)
 
 
-def _layout(frame: Frame) -> Layout | None:
+def _layout(frame: Frame, centred: bool) -> Layout | None:
     """Return how the planes of a frame lie; the same object for frames alike; None for other formats."""
     looks = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range
-    return _layout_of(*looks)
+    return _layout_of(*looks, centred)
 
 
 @lru_cache(maxsize=64)
 def _layout_of(
-    name: str, width: int, height: int, colorspace: int, color_range: int
+    name: str, width: int, height: int, colorspace: int, color_range: int, centred: bool
 ) -> Layout | None:
     if name == _GREY:
         matrix = rgb_matrix(*_BT601, full=color_range != _LIMITED)
@@ -102,10 +114,9 @@ def _layout_of(
     if name not in _STEPS or colorspace == _GBR:
         return None
     down, right = _STEPS[name]
-    jpeg = name.startswith("yuvj")
-    matrix = rgb_matrix(*_SHARES.get(colorspace, _BT601), full=jpeg or color_range == _FULL)
-    # Across, MPEG's colours belong to the first of their pixels; JPEG's to the middle, as both do down.
-    shift = 0.0 if jpeg else (right - 1) / 2
+    full = name.startswith("yuvj") or color_range == _FULL
+    matrix = rgb_matrix(*_SHARES.get(colorspace, _BT601), full=full)
+    shift = 0.0 if centred else (right - 1) / 2
     chroma = -(-height // down), -(-width // right)
     return Layout(height, width, *chroma, down, right, 0.0, shift, matrix)
 

@@ -57,7 +57,7 @@ def probe(file: BinaryIO | Path, size_bytes: int) -> Found:
         declared = declared_bytes(content, size_bytes)
     cut_short = UnreadableVideo(f"cut short: {size_bytes:,} of {declared:,} bytes are there")
     try:
-        opened = OpenVideo(_rewound(file))
+        opened = OpenVideo(_rewound(file), strict=True)
     except UnreadableVideo as error:
         raise (cut_short if declared > size_bytes else error) from error
     with opened as video:
@@ -78,7 +78,7 @@ def probe(file: BinaryIO | Path, size_bytes: int) -> Found:
         turned = turn // 2 % 2 == 1
         height, width = (first.width, first.height) if turned else (first.height, first.width)
         rate = video.rate.numerator, video.rate.denominator
-        return Found(height, width, turn, len(seen), rate, _proven(video, seen))
+    return Found(height, width, turn, len(seen), rate, _proven(file, seen))
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _row_bytes(name: str, width: int, height: int) -> list[int]:
     return [found[plane] for plane in sorted(found)]
 
 
-def _proven(video: OpenVideo, seen: Sequence[_Seen]) -> list[tuple[int, int]]:
+def _proven(file: BinaryIO | Path, seen: Sequence[_Seen]) -> list[tuple[int, int]]:
     """Return number and pts of the key frames to which a search was seen to lead, every few frames one."""
     candidates: list[int] = []
     latest = seen[0].pts
@@ -141,13 +141,16 @@ def _proven(video: OpenVideo, seen: Sequence[_Seen]) -> list[tuple[int, int]]:
         if frame.is_key and number - (candidates[-1] if candidates else 0) >= _KEY_GAP:
             candidates.append(number)
     proven: list[tuple[int, int]] = []
+    if not candidates:
+        return proven
     end = len(seen)
-    for number in reversed(candidates):
-        pts = seen[number].pts
-        assert pts is not None
-        if _same(video, pts, seen[number:end]):
-            proven.append((number, pts))
-            end = number
+    with OpenVideo(_rewound(file)) as video:
+        for number in reversed(candidates):
+            pts = seen[number].pts
+            assert pts is not None
+            if _same(video, pts, seen[number:end]):
+                proven.append((number, pts))
+                end = number
     return proven[::-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.render.frames import is_plain
 from pipeline.sources.clips import ClipSource, Cut
 from pipeline.sources.video_files import Frame, OpenVideo, UnreadableVideo
-from pipeline.sources.video_pixels import BoxWriter, whole_frame
+from pipeline.sources.video_pixels import BoxWriter, Look, whole_frame
 from pipeline.sources.video_scan import WHOLE_BYTES, Keys
 
 U8 = npt.NDArray[np.uint8]
@@ -60,12 +61,12 @@ class VideoSource(ClipSource):
         video = int(self.videos[index])
         for wanted, clip in zip(cuts, out, strict=True):
             self._check(index, wanted, clip.shape[1])
-        turn = int(self.turns[video])
-        writers = [BoxWriter(wanted[1:5], wanted.flip, turn) for wanted in cuts]
         numbers = [wanted.start + self.offsets[video] for wanted in cuts]
-        for frame, targets in self._frames(video, numbers):
-            for target in targets:
-                writers[target.cut].write(frame, out[target.cut][target.place])
+        with self._opened(video) as (opened, look):
+            writers = [BoxWriter(wanted[1:5], wanted.flip, look) for wanted in cuts]
+            for frame, targets in self._frames(opened, video, numbers):
+                for target in targets:
+                    writers[target.cut].write(frame, out[target.cut][target.place])
 
     def read_clip(self, index: int, start: int) -> U8:
         """Return the clip of sample `index` that starts at frame `start`; as `ClipSource.read_clip`."""
@@ -73,10 +74,11 @@ class VideoSource(ClipSource):
         self._check_start(index, start)
         size = int(self.heights[index]), int(self.widths[index])
         clip = np.empty((self.frames, *size, 3), np.uint8)
-        for frame, targets in self._frames(video, [start + self.offsets[video]]):
-            pixels = whole_frame(frame, int(self.turns[video]))
-            for target in targets:
-                clip[target.place] = pixels
+        with self._opened(video) as (opened, look):
+            for frame, targets in self._frames(opened, video, [start + self.offsets[video]]):
+                pixels = whole_frame(frame, look)
+                for target in targets:
+                    clip[target.place] = pixels
         return clip
 
     def _check(self, index: int, wanted: Cut, size: int) -> None:
@@ -99,36 +101,43 @@ class VideoSource(ClipSource):
 
     # ── decoding ──
 
-    def _frames(self, video: int, numbers: Sequence[I32]) -> Iterator[tuple[Frame, list[_Wanted]]]:
-        """Yield each frame that some cut wants, once, in order, with the places it is for."""
+    @contextmanager
+    def _opened(self, video: int) -> Iterator[tuple[OpenVideo, Look]]:
+        """Open a video and yield it with what its frames have in common."""
+        path = self.root / self.names[video].as_py()
+        try:
+            with OpenVideo(self._content(video, path)) as opened:
+                yield opened, Look(int(self.turns[video]), opened.centred)
+        except UnreadableVideo as error:
+            raise DreamshardsError(
+                f"{path} could be decoded when the dataset was scanned, and now: {error.reason}; install "
+                "the same PyAV on every machine, or start the build again in a new root"
+            ) from error
+
+    def _frames(
+        self, opened: OpenVideo, video: int, numbers: Sequence[I32]
+    ) -> Iterator[tuple[Frame, list[_Wanted]]]:
+        """Yield each frame that some cut wants, once, in order, with the places it is for.
+
+        Frames come from a run from the start of the file, or from the last key frame before them: no other
+        runs were compared with a full decode.
+        """
         wanted = sorted(
             _Wanted(number, cut, place)
             for cut, of_cut in enumerate(numbers)
             for place, number in enumerate(of_cut.tolist())
         )
-        path = self.root / self.names[video].as_py()
-        try:
-            with OpenVideo(self._content(video, path)) as opened:
-                yield from self._walk(opened, video, wanted)
-        except UnreadableVideo as error:
-            raise DreamshardsError(
-                f"{path} could be decoded when the dataset was scanned, and now: {error.reason}; is FFmpeg "
-                "the same on every machine?"
-            ) from error
-
-    def _walk(
-        self, opened: OpenVideo, video: int, wanted: list[_Wanted]
-    ) -> Iterator[tuple[Frame, list[_Wanted]]]:
         bounds = slice(*self.keys.bounds[video : video + 2].tolist())
         keys, pts = self.keys.frames[bounds], self.keys.pts[bounds]
-        frames, following = opened.frames(), 0
+        frames, begun, following = opened.frames(), 0, 0
         done = 0
         while done < len(wanted):
             number = wanted[done].number
             key = int(np.searchsorted(keys, number, "right")) - 1
-            if key >= 0 and keys[key] > following:
+            nearest = int(keys[key]) if key >= 0 else 0
+            if nearest > begun and (begun or nearest > following):
                 frames.close()
-                frames, following = opened.frames_from(int(pts[key])), int(keys[key])
+                frames, begun, following = opened.frames_from(int(pts[key])), nearest, nearest
             frame = None
             while following <= number:
                 frame = next(frames, None)

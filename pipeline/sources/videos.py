@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.errors import DreamshardsError, UsageError
+from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.source_sections import VideoConfig
 from pipeline.sources.clips import DRAWN
@@ -50,7 +49,9 @@ def open_videos(
     assert root.is_absolute()
     skip = getattr(config, "on_unreadable", "stop") == "skip"
     if config.count is not None:
-        listing = listing.take(_chosen(len(listing.ids), config.count, root))
+        where = f"source.path: {root}"
+        places = evenly(len(listing.ids), config.count, where, "add videos", "videos")
+        listing = listing.take(places)
     scan = scan_videos(root, listing, executor)
     offsets = _offsets(config, scan.rates)
     spans = offsets[:, -1] + 1 if len(offsets) else np.zeros(0, np.int64)
@@ -70,17 +71,11 @@ def open_videos(
     return _source(config, root, listing, scan, offsets, keep, skipped)
 
 
-def _chosen(num_present: int, count: int, root: Path) -> Sequence[int]:
-    if num_present < count:
-        raise UsageError(
-            f"source.path: {root} holds {num_present:,} videos, {count:,} are asked for; lower the "
-            f"count to {num_present}, or add videos"
-        )
-    return evenly(num_present, count, f"source.path: {root}")
-
-
 def _offsets(config: VideoConfig, rates: I64) -> I64:
-    """Return the places of a clip's frames after its first, int64 [V, T], the first being 0."""
+    """Return the places of a clip's frames after its first, int64 [V, T], the first being 0.
+
+    With `frame_rate` the i-th is ⌊i · rate / frame_rate⌋, the rate being the video's on average.
+    """
     steps = np.arange(config.frames)
     if config.frame_rate is None:
         return np.tile(steps * config.stride, (len(rates), 1))

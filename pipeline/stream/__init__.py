@@ -15,7 +15,7 @@ except ImportError as error:
 from pipeline.stream.dataset import ShardDataset
 from pipeline.stream.live import LiveStream
 from pipeline.stream.normalize import CIFAR, IMAGENET, KINETICS, Normalize
-from pipeline.stream.samples import Batch, KeyedBatch, KeyedSample, Sample
+from pipeline.stream.samples import Batch, KeyedBatch, KeyedSample, Sample, positions_of
 from pipeline.stream.stream import ShardStream
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "Sample",
     "ShardDataset",
     "ShardStream",
+    "positions_of",
 ]

@@ -136,6 +136,19 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
     return index
 
 
+def read_videos(store: Store, dataset: Json, epoch: int) -> I64:
+    """Return the number of each position's video, int64 [n], from 0 in the order in which they first come.
+
+    Raises:
+        DreamshardsError: as `read_index`.
+    """
+    merged = dataset["manifests"][epoch]
+    rows = read_manifest(store, merged["file"], merged["sha256"], ("source_id",))
+    encoded = rows["source_id"].combine_chunks().dictionary_encode()
+    numbers: I64 = encoded.indices.to_numpy().astype(np.int64)
+    return numbers
+
+
 def _soft_labels(rows: pa.Table, num_classes: int) -> SoftLabels | None:
     if not set(_SOFT_COLUMNS) <= set(rows.column_names):
         return None

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from pipeline.shards.layout import key_of
+from pipeline.shards.layout import key_of, parse_key
 from pipeline.stream.index import EpochIndex
 
 
@@ -57,6 +57,20 @@ class KeyedBatch(NamedTuple):
 def with_keys(batch: Batch, epoch: int, positions: Iterable[int]) -> KeyedBatch:
     """Return a batch with the keys of the positions of an epoch that it holds."""
     return KeyedBatch(*batch, [key_of(epoch, position) for position in positions])
+
+
+def positions_of(keys: Sequence[str]) -> torch.Tensor:
+    """Return the position in its epoch that each key stands for, int64 [n].
+
+    Raises:
+        ValueError: one is no key.
+    """
+    places = [parse_key(key) for key in keys]
+    if None in places:
+        raise ValueError(
+            f"{keys[places.index(None)]!r} is no key; allowed: such as {key_of(0, 7)!r}"
+        )
+    return torch.tensor([place[1] for place in places if place is not None], dtype=torch.int64)
 
 
 def softened(batch: Batch, index: EpochIndex, positions: npt.NDArray[np.int64]) -> Batch:

@@ -11,7 +11,7 @@ from pipeline.shards.dataset import read_dataset, sample_shape_of
 from pipeline.shards.store import LocalStore, Root, open_store
 from pipeline.stream.cache import RangeCache
 from pipeline.stream.checks import cache_options, check_epoch, check_state
-from pipeline.stream.index import EpochIndex, read_index
+from pipeline.stream.index import I64, EpochIndex, read_index, read_videos
 from pipeline.stream.local import LocalReader, default_threads
 from pipeline.stream.passes import BatchStream, Contents, EpochReader, Options
 from pipeline.stream.remote import RemoteReader
@@ -99,6 +99,17 @@ class ShardStream(BatchStream):
         super().__init__(contents, options, epoch)
         self._reader: tuple[int, LocalReader | RemoteReader] | None = None
         self._find_reader(epoch)  # a damaged manifest is met now
+
+    def videos(self, epoch: int = 0) -> I64:
+        """Return of each position of an epoch of clips the number of its video, from 0, int64 [n].
+
+        `positions_of` tells the positions of a batch by its keys.
+
+        Raises:
+            DreamshardsError: an epoch that the root does not hold, or its manifest is missing or altered.
+        """
+        check_epoch(self._store, self._dataset, epoch)
+        return read_videos(self._store, self._dataset, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_reader": None}

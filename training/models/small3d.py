@@ -12,8 +12,9 @@ from torch.nn import functional
 class Small3d(nn.Module):
     """Floats [B, 3, T, S, S] to logits [B, num_classes]; 0.22 million parameters at width 16.
 
-    A stem that halves the side, then three residual blocks of two 3×3×3 convolutions with `width`, 2·width and
-    4·width channels, of which the second and third halve side and length; then the mean over time and space.
+    A stem that halves the side, then three residual blocks of two 3×3×3 convolutions with `width`, 2·width
+    and 4·width channels, of which the second and third halve side and length; then the mean over time and
+    space.
     Convolutions start as He et al. (ICCV 2015) have it, for ReLU by fan-out.
 
     Args:
@@ -45,7 +46,7 @@ class Small3d(nn.Module):
 
 
 class _Block(nn.Module):
-    """relu(x + norm(conv(relu(norm(conv(x)))))); a 1×1×1 convolution and norm on the left where shapes differ."""
+    """relu(x + norm(conv(relu(norm(conv(x)))))); where shapes differ, x is convolved and normalised."""
 
     def __init__(self, channels: int, wider: int, stride: int) -> None:
         super().__init__()
