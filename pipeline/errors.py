@@ -28,6 +28,5 @@ def extra_missing(work: str, error: ImportError, extra: str = "train") -> Dreams
     """Return the error that `work` needs what an extra of the package installs."""
     package = (error.name or "torch").partition(".")[0]
     return DreamshardsError(
-        f"{work} needs {package}, which the base install leaves out; "
-        f"install dreamshards[{extra}]"
+        f"{work} needs {package}, which the base install leaves out; install dreamshards[{extra}]"
     )
