@@ -18,7 +18,7 @@ def learning_rate(step: int, config: TrainConfig, steps_per_epoch: int) -> float
     num_steps = config.epochs * steps_per_epoch
     num_warming = min(num_steps, round(schedule.warmup_epochs * steps_per_epoch))
     if step < num_warming:
-        return lr * (step + 1) / num_warming
+        return lr * ((step + 1) / num_warming)  # of the last step exactly lr
     done = (step - num_warming) / max(1, num_steps - num_warming)
     if isinstance(schedule, ConstantConfig):
         return lr
