@@ -24,9 +24,9 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def extra_missing(work: str, error: ImportError, extra: str = "train") -> DreamshardsError:
-    """Return the error that `work` needs what an extra of the package installs."""
-    package = (error.name or "torch").partition(".")[0]
+def extra_missing(work: str, error: ImportError) -> DreamshardsError:
+    """Return the error that `work` needs what the extra `train` installs."""
     return DreamshardsError(
-        f"{work} needs {package}, which the base install leaves out; install dreamshards[{extra}]"
+        f"{work} needs {error.name or 'torch'}, which the base install leaves out; "
+        "install dreamshards[train]"
     )

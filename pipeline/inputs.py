@@ -10,10 +10,10 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.identity import differences, inputs_identity
 from pipeline.pictures import open_pictures
+from pipeline.pyav import pyav_with_h264
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import Inputs
 from pipeline.settings import override
-from pipeline.shards.clip_codecs import pyav
 from pipeline.shards.dataset import Json
 from pipeline.shards.store import Store
 from pipeline.sources import open_source
@@ -31,7 +31,7 @@ def open_inputs(recipe: Recipe, executor: Executor) -> Inputs:
         DreamshardsError: something named is missing, unreadable or too small, or a package that it needs.
     """
     if recipe.shards.codec == "mp4":
-        pyav()  # missed now, not in the first shard
+        pyav_with_h264("shards.codec = mp4")  # missed now, not in the first shard
     source = open_source(recipe.source, executor)
     pictures = None
     if recipe.mixing_set is not None:

@@ -459,7 +459,7 @@ def test_without_pyav_an_mp4_is_refused_before_work_and_when_read(roots, monkeyp
     chosen = recipe(shards={"codec": "mp4"})
     batches = iter(ShardStream(str(roots["mp4"]), batch_size=5, read_ahead=0))
     monkeypatch.setitem(sys.modules, "av", None)
-    missing = r"shards\.codec = mp4 needs av, .* install dreamshards\[video\]"
+    missing = r"shards\.codec = mp4 needs PyAV, .* install dreamshards\[video\]"
     with pytest.raises(DreamshardsError, match=missing):
         open_inputs(chosen, InlineExecutor())
     with pytest.raises(DreamshardsError, match=missing):

@@ -366,11 +366,12 @@ def test_videos_of_an_earlier_preview_go(clean: Path, tmp_path: Path) -> None:
 def test_without_pyav_the_page_says_so(
     clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "av.codec", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     page, videos = shown(clean, tmp_path / "out", 1)
     assert videos == []
     assert (
-        "<dd>none: they need PyAV, which is not installed; install dreamshards[video].</dd>" in page
+        "<dd>none: a video of each sample needs PyAV, which is not installed; install dreamshards[video].</dd>"
+        in page
     )
     assert ">video</a>" not in page
 

@@ -120,6 +120,6 @@ def test_a_failure_keeps_the_file_that_was_there(
 
 def test_without_pyav(tmp_path: Path, zoom: Zoom, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DreamshardsError, match="pip install av"):
+    with pytest.raises(DreamshardsError, match=r"PyAV, .* install dreamshards\[video\]"):
         write_zoom_video(tmp_path / "zoom.mp4", zoom, size=32, num_frames=2)
     assert not list(tmp_path.iterdir())

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DreamshardsError
 from pipeline.pictures.zoom import Zoom, check_depth, frame
 from pipeline.publish import publish
+from pipeline.pyav import pyav_with_h264
 
 U8 = npt.NDArray[np.uint8]
 
@@ -64,7 +63,7 @@ def write_zoom_video(
     if chroma == "420" and size % 2:
         raise ValueError(f"frames of {size} pixels: chroma 420 needs an even number")
     check_depth(zoom, size)
-    av = _pyav()
+    av = pyav_with_h264("writing a video")
     numbers = range(0, direction * num_frames, direction)
     with publish(path) as file:
         _encode(av, file, _frames(zoom, numbers, size), size, frames_per_s, f"yuv{chroma}p")
@@ -99,23 +98,3 @@ def _encode(
             shown = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(shown))
         container.mux(stream.encode())
-
-
-def _pyav() -> ModuleType:
-    """Return PyAV, which only those who write videos need."""
-    try:
-        import av
-        from av.codec import Codec
-
-        Codec("libx264", "w")
-    except ImportError as error:
-        raise DreamshardsError(
-            "writing a video needs PyAV, which is not installed; run: pip install av"
-        ) from error
-    except ValueError as error:
-        raise DreamshardsError(
-            f"PyAV {av.__version__} has no libx264 encoder; install its wheel from PyPI: "
-            "pip install --force-reinstall av"
-        ) from error
-    module: ModuleType = av
-    return module

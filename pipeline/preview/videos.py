@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import DreamshardsError
 from pipeline.preview.content import Take
 from pipeline.publish import publish
+from pipeline.pyav import pyav_with_h264
 
 U8 = npt.NDArray[np.uint8]
 
@@ -41,13 +43,9 @@ def video_name(key: str) -> str:
 def why_no_videos() -> str | None:
     """Return why videos cannot be written, None where they can."""
     try:
-        from av.codec import Codec
-
-        Codec("libx264", "w")
-    except ImportError:
-        return "none: they need PyAV, which is not installed; install dreamshards[video]"
-    except ValueError:
-        return "none: PyAV has no encoder libx264; pip install --force-reinstall av"
+        pyav_with_h264("a video of each sample")
+    except DreamshardsError as error:
+        return f"none: {error}"
     return None
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from pipeline.errors import DreamshardsError, extra_missing
+from pipeline.pyav import pyav_with_h264
 from pipeline.shards.yuv import Planes, from_planes, to_planes
 
 U8 = npt.NDArray[np.uint8]
@@ -120,7 +119,7 @@ def encode_mp4(clip: U8, crf: int, chroma: str, preset: str = PRESET) -> bytes:
     Raises:
         DreamshardsError: PyAV is not installed, or has no x264.
     """
-    av = pyav()
+    av = pyav_with_h264("shards.codec = mp4")
     each = 2 if chroma == "420" else 1
     layout = f"yuv{chroma}p"
     num, height, width = clip.shape[:3]
@@ -134,7 +133,7 @@ def encode_mp4(clip: U8, crf: int, chroma: str, preset: str = PRESET) -> bytes:
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _SMPTE_170M
         context.color_range = _LIMITED
-        send = _without_notes(av, container, stream)
+        send = _without_notes(container, stream)
         for picture in clip:
             frame = av.VideoFrame(width, height, layout)
             to_planes(picture, _planes(frame), each)
@@ -144,16 +143,16 @@ def encode_mp4(clip: U8, crf: int, chroma: str, preset: str = PRESET) -> bytes:
     return file.getvalue()
 
 
-def _without_notes(av: Any, container: Any, stream: Any) -> Callable[[list[Any]], None]:
+def _without_notes(container: Any, stream: Any) -> Callable[[list[Any]], None]:
     """Return what writes packets less the notes in them, in which x264 says its version and options."""
+    from av.bitstream import BitStreamFilterContext
+
     filters: list[Any] = []  # made after the encoder was opened
 
     def send(packets: list[Any]) -> None:
         for packet in packets:
             if not filters:
-                filters.append(
-                    av.bitstream.BitStreamFilterContext("filter_units=remove_types=6", stream)
-                )
+                filters.append(BitStreamFilterContext("filter_units=remove_types=6", stream))
             for kept in filters[0].filter(packet):
                 kept.stream = stream
                 container.mux(kept)
@@ -196,7 +195,7 @@ def mp4_into(payload: Payload, out: U8) -> None:
 
 
 def _frames(payload: Payload) -> Iterator[Any]:
-    av = pyav()
+    av = pyav_with_h264("shards.codec = mp4")
     try:
         with av.open(io.BytesIO(payload), format="mp4") as container:
             if not container.streams.video:
@@ -236,26 +235,3 @@ def check_count(num: int, out: U8) -> None:
     """
     if num != len(out):
         raise ValueError(f"it has {num} frames")
-
-
-def pyav() -> ModuleType:
-    """Return PyAV, with an encoder of H.264.
-
-    Raises:
-        DreamshardsError: it is not installed, or has none.
-    """
-    try:
-        import av
-        from av.bitstream import BitStreamFilterContext  # noqa: F401
-        from av.codec import Codec
-
-        Codec("libx264", "w")
-    except ImportError as error:
-        raise extra_missing("shards.codec = mp4", error, "video") from error
-    except ValueError as error:
-        raise DreamshardsError(
-            f"shards.codec = mp4: PyAV {av.__version__} has no encoder libx264; install its wheel from "
-            "PyPI: pip install --force-reinstall av"
-        ) from error
-    module: ModuleType = av
-    return module

@@ -32,13 +32,14 @@ from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.pictures.draws import Draws
 from pipeline.progress import PlainProgress
+from pipeline.pyav import pyav_with_h264
 from pipeline.source_sections import DigitVideosSource
 from pipeline.sources.digit_motions import MOTIONS, SIZE, UNKNOWN, draw_places
 from pipeline.sources.digit_scenes import draw_scene, render_scene, to_yuv420
 from pipeline.sources.digits import NUM_TEST, NUM_TRAIN, digit_id, load_rows
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.source import digest_of
-from pipeline.sources.video_files import pyav, video_versions
+from pipeline.sources.video_files import video_versions
 from pipeline.sources.videos import VideoSource, open_videos
 
 logger = logging.getLogger(__name__)
@@ -145,8 +146,7 @@ def make_videos(split: str, job: Job) -> list[tuple[str, bytes]]:
     Raises:
         DreamshardsError: PyAV is not installed, or lacks the encoder.
     """
-    av = pyav()
-    _check_encoder(av)
+    av = pyav_with_h264("making the embedded videos")
     names = video_names(split)
     made = []
     for place, digit in enumerate(job.digits, job.start):
@@ -170,16 +170,6 @@ def _encode(av: ModuleType, planes: U8) -> bytes:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")))
         container.mux(stream.encode())
     return file.getvalue()
-
-
-def _check_encoder(av: ModuleType) -> None:
-    try:
-        av.codec.Codec("libx264", "w")
-    except ValueError as error:
-        raise DreamshardsError(
-            f"PyAV {av.__version__} has no libx264 encoder; install its wheel from PyPI: "
-            "pip install --force-reinstall av"
-        ) from error
 
 
 # ── the cache ──

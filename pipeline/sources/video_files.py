@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from pipeline.errors import DreamshardsError
+from pipeline.pyav import pyav
 from pipeline.sources.folder_listing import FileKind
 
 Frame = Any
@@ -48,22 +48,6 @@ class UnreadableVideo(DreamshardsError):  # noqa: N818 - it is what the file is
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def pyav() -> ModuleType:
-    """Return PyAV, which only those who have videos need.
-
-    Raises:
-        DreamshardsError: it is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise DreamshardsError(
-            "reading videos needs PyAV, which is not installed; install dreamshards[video]"
-        ) from error
-    module: ModuleType = av
-    return module
 
 
 def video_versions() -> dict[str, str]:

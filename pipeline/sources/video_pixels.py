@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.pyav import pyav
 from pipeline.render.frames import Box, cut_rgb
 from pipeline.render.plane_kernels import Cutter, Planes
 from pipeline.render.planes import Layout, cut_planes, make_cutter, rgb_matrix
-from pipeline.sources.video_files import Frame, pyav, upright
+from pipeline.sources.video_files import Frame, upright
 
 U8 = npt.NDArray[np.uint8]
 

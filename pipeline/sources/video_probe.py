@@ -15,8 +15,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from isal.isal_zlib import crc32
 
+from pipeline.pyav import pyav
 from pipeline.sources.video_bytes import declared_bytes
-from pipeline.sources.video_files import Frame, OpenVideo, UnreadableVideo, orientation, pyav
+from pipeline.sources.video_files import Frame, OpenVideo, UnreadableVideo, orientation
 
 _KEY_GAP = 8
 """Frames from one key frame that is kept to the next: decoding fewer costs less than a search."""
