@@ -370,8 +370,8 @@ def test_without_pyav_the_page_says_so(
     page, videos = shown(clean, tmp_path / "out", 1)
     assert videos == []
     assert (
-        "<dd>none: a video of each sample needs PyAV, which is not installed; install dreamshards[video].</dd>"
-        in page
+        "<dd>none: a video of each sample needs PyAV, which is not installed; "
+        "install dreamshards[video].</dd>" in page
     )
     assert ">video</a>" not in page
 
