@@ -26,7 +26,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 def extra_missing(work: str, error: ImportError) -> DreamshardsError:
     """Return the error that `work` needs what the extra `train` installs."""
+    package = (error.name or "torch").partition(".")[0]
     return DreamshardsError(
-        f"{work} needs {error.name or 'torch'}, which the base install leaves out; "
-        "install dreamshards[train]"
+        f"{work} needs {package}, which the base install leaves out; install dreamshards[train]"
     )

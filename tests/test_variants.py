@@ -202,9 +202,7 @@ def test_an_epoch_is_a_kind_of_sequence_with_frames_of_its_scale() -> None:
 def test_clips_are_raw_at_every_size() -> None:
     assert parse_recipe(sequences() | LARGE, "test").shards.codec == "npy"
     said = complaint(sequences() | LARGE | {"shards": {"codec": "jpg"}})
-    assert (
-        "shards.codec = 'jpg', but family 'perturbations' makes clips, which are stored raw" in said
-    )
+    assert "family 'perturbations' on source.kind = 'image-folder' makes clips" in said
 
 
 @pytest.mark.parametrize(

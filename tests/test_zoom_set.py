@@ -338,7 +338,7 @@ def test_videos_that_dreamshards_films(folder: Path) -> None:
     assert zooms.ids.to_pylist() == ["deep/z.mp4"]
     filmed = _clip(zooms, 0, 0.0, frames=6, size=32).astype(float)
     truth = np.stack([frame(zoom, number, 32) for number in range(6)]).astype(float)
-    assert 10 * math.log10(255**2 / np.square(filmed - truth).mean()) > 30
+    assert 10 * math.log10(255**2 / np.square(filmed - truth).mean()) > 28
 
 
 def test_a_video_set_is_named_by_its_content(folder: Path) -> None:
