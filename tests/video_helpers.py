@@ -49,7 +49,7 @@ def encoded(
     with av.open(file, "w", format=form, options=form_options or {}) as container:
         settings = {"threads": "1", **options}
         if codec == "libx264":
-            settings = {"preset": "veryfast", **settings}
+            settings = {"preset": "veryfast", "mbtree": "0", **settings}
         stream: Any = container.add_stream(codec, rate=rate, options=settings)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = layout
