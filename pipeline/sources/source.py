@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.errors import DreamshardsError, UsageError
+from pipeline.errors import UsageError
 from pipeline.sources.images import FULL_SIZE, Scaled, decode_scaled
+from pipeline.sources.unchanged import read_unchanged
 
 
 class Skipped(NamedTuple):
@@ -191,24 +192,8 @@ class FileSource:
             DreamshardsError: as `read`.
         """
         name = self.ids[index].as_py()
-        path = self.root / name
-        expected = int(self.size_bytes[index])
-        try:
-            with path.open("rb") as file:
-                data = file.read(expected + 1)
-        except OSError as error:
-            raise DreamshardsError(
-                f"cannot read {path}, which could be read when the dataset was scanned: "
-                f"{error.strerror}; put it back, then run the same command to go on"
-            ) from error
-        found, scanned = hashlib.sha256(data).hexdigest(), self.digests[index].tobytes().hex()
-        if len(data) != expected or found != scanned:
-            got = f"SHA-256 {found}" if len(data) == expected else _size(len(data), expected)
-            raise DreamshardsError(
-                f"{path} changed since the dataset was scanned: got {got}; expected {expected:,} "
-                f"bytes with SHA-256 {scanned}; put the old file back, or start the build again in "
-                "a new root"
-            )
+        size_bytes = int(self.size_bytes[index])
+        data = read_unchanged(self.root / name, size_bytes, self.digests[index])
         return decode_scaled(data, name, scale)
 
 
@@ -261,7 +246,3 @@ def digest_of(tag: str, *parts: Sequence[str] | pa.StringArray | npt.NDArray[np.
         add(np.diff(bounds).astype("<i8"))
         add(memoryview(text or b"")[bounds[0] : bounds[-1]])
     return digest.hexdigest()
-
-
-def _size(got: int, expected: int) -> str:
-    return f"more than {expected:,} bytes" if got > expected else f"{got:,} bytes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pyarrow as pa
 from pipeline.errors import DreamshardsError
 from pipeline.render.frames import is_plain
 from pipeline.sources.clips import ClipSource, Cut
+from pipeline.sources.unchanged import read_unchanged
 from pipeline.sources.video_files import Frame, OpenVideo, UnreadableVideo
 from pipeline.sources.video_pixels import BoxWriter, Look, whole_frame
 from pipeline.sources.video_scan import WHOLE_BYTES, Keys
@@ -152,30 +152,7 @@ class VideoSource(ClipSource):
 
     def _content(self, video: int, path: Path) -> io.BytesIO | Path:
         """Return a video's bytes, or where they lie if there are many; refuse a file that changed."""
-        expected = int(self.size_bytes[video])
-        large = expected > WHOLE_BYTES
-        try:
-            if large:
-                got, data = path.stat().st_size, b""
-            else:
-                with path.open("rb") as file:
-                    data = file.read(expected + 1)
-                got = len(data)
-        except OSError as error:
-            raise DreamshardsError(
-                f"cannot read {path}, which could be read when the dataset was scanned: "
-                f"{error.strerror}; put it back, then run the same command to go on"
-            ) from error
-        scanned = self.digests[video].tobytes().hex()
-        found = scanned if large else hashlib.sha256(data).hexdigest()
-        if got != expected or found != scanned:
-            what = f"SHA-256 {found}" if got == expected else _size(got, expected)
-            raise DreamshardsError(
-                f"{path} changed since the dataset was scanned: got {what}; expected {expected:,} bytes "
-                f"with SHA-256 {scanned}; put the old file back, or start the build again in a new root"
-            )
+        size_bytes = int(self.size_bytes[video])
+        large = size_bytes > WHOLE_BYTES
+        data = read_unchanged(path, size_bytes, self.digests[video], whole=not large)
         return path if large else io.BytesIO(data)
-
-
-def _size(got: int, expected: int) -> str:
-    return f"more than {expected:,} bytes" if got > expected else f"{got:,} bytes"
