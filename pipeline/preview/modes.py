@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.augmentation_sections import VPixMixConfig
 from pipeline.captions import describe_steps, printable
-from pipeline.coherence import coherence
+from pipeline.coherence import Coherence, coherence
 from pipeline.executor import Executor
 from pipeline.families import FAMILIES
 from pipeline.picture_sections import ZOOM_KINDS
@@ -61,11 +61,12 @@ def compare_modes(inputs: Inputs, epoch: int, executor: Executor) -> Comparison:
     cleans = render_base(inputs, plan)
     varied = [_varied(inputs, choice, executor) for choice in choices]
     results = [render_plan(one, draw_plan(one, epoch, 0, num)) for one in varied]
-    sizes = [[_size(*pair) for pair in zip(cleans, result, strict=True)] for result in results]
+    measured = [list(map(coherence, cleans, result)) for result in results]
+    sizes = [[one.perturbation for one in of_mode] for of_mode in measured]
     shown = int(np.min(sizes, axis=0).argmax())
     modes = [
-        _mode(one, choice, epoch, shown, cleans, result)
-        for one, choice, result in zip(varied, choices, results, strict=True)
+        _mode(one, choice, epoch, shown, result[shown], coherences)
+        for one, choice, result, coherences in zip(varied, choices, results, measured, strict=True)
     ]
     index = int(plan.sources[shown])
     name = source.class_names[int(source.labels[index])]
@@ -110,23 +111,24 @@ def _varied(inputs: Inputs, choice: _Choice, executor: Executor) -> Inputs:
     return Inputs(recipe, inputs.source, pictures)
 
 
-def _mode(inputs: Inputs, choice: _Choice, epoch: int, shown: int, cleans: U8, results: U8) -> Mode:
-    """Return a mode of clips [n, T, S, S, 3], of which that at position `shown` is shown."""
+def _mode(
+    inputs: Inputs,
+    choice: _Choice,
+    epoch: int,
+    shown: int,
+    result: U8,
+    coherences: list[Coherence],
+) -> Mode:
+    """Return a mode of measured clips, of which that at position `shown` became `result`, [T, S, S, 3]."""
     plan = draw_plan(inputs, epoch, shown, shown + 1)
     (row,) = draw_rows(inputs, epoch, shown, shown + 1).to_pylist()
     family = FAMILIES[inputs.recipe.augmentation.family]
     (mixing,) = family.partners(plan.augmentation, inputs)
-    coherences = [coherence(*pair) for pair in zip(cleans, results, strict=True)]
     return Mode(
         *choice,
         mixing,
-        results[shown],
+        result,
         [printable(line) for line in describe_steps(row)],
         np.array([one.changes for one in coherences]),
         coherences,
     )
-
-
-def _size(clean: U8, augmented: U8) -> float:
-    """Return the mean of what was added to a clip, in 8-bit levels."""
-    return float(np.abs(augmented.astype(np.int16) - clean).mean())
