@@ -18,6 +18,18 @@ class UsageError(DreamshardsError):
     exit_code = 2
 
 
+class UnreadableFile(DreamshardsError):  # noqa: N818 - it is what the file is
+    """A file that cannot be read as what it should be.
+
+    Attributes:
+        reason: one line, the same on every machine, without its name.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the allowed name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)

@@ -557,9 +557,11 @@ def test_a_file_that_grows_during_the_scan(
 
 
 def test_versions_name_the_decoder() -> None:
+    from av import library_versions
+
     versions = video_versions()
     assert versions["pyav"] == av.__version__
-    assert versions["libavcodec"].split(".")[0] == str(av.library_versions["libavcodec"][0])
+    assert versions["libavcodec"].split(".")[0] == str(library_versions["libavcodec"][0])
 
 
 def test_no_run_goes_on_beyond_the_next_key_frame(

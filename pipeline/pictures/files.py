@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.errors import DreamshardsError, UsageError
+from pipeline.errors import DreamshardsError, UnreadableFile, UsageError
 from pipeline.picture_sections import FolderPictures, ZoomVideoPictures
 from pipeline.progress import PlainProgress
 from pipeline.sources.folder_listing import FileKind
@@ -33,18 +33,6 @@ class File(NamedTuple):
 
     id: str
     sha256: str
-
-
-class UnreadableFile(DreamshardsError):  # noqa: N818 - it is what the file is
-    """A file that cannot be opened.
-
-    Attributes:
-        reason: one line, the same on every machine, without its name.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def listed(root: Path, kind: FileKind) -> list[str]:

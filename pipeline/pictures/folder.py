@@ -17,11 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import UnreadableFile
 from pipeline.executor import Executor
 from pipeline.picture_sections import FolderPictures
 from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
-from pipeline.pictures.files import File, UnreadableFile, check_skipped, hashed, listed, read
+from pipeline.pictures.files import File, check_skipped, hashed, listed, read
 from pipeline.pictures.picture_set import PictureSet, evenly
 from pipeline.sources.folder_listing import PICTURES
 from pipeline.sources.images import (

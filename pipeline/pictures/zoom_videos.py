@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import UnreadableFile
 from pipeline.executor import Executor
 from pipeline.picture_sections import ZoomVideoPictures
 from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore
-from pipeline.pictures.files import File, UnreadableFile, check_skipped, hashed, listed, read
+from pipeline.pictures.files import File, check_skipped, hashed, listed, read
 from pipeline.pictures.picture_set import evenly
 from pipeline.pictures.zoom_set import ZoomSet
 from pipeline.progress import human_bytes, plural
@@ -102,7 +103,7 @@ def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
     name = job.file.id
     try:
         frames = decode_video(read(shared.root, job.file), name, shared.size)
-    except (UnreadableFile, UnreadableVideo, UnreadableImage) as error:
+    except (UnreadableFile, UnreadableImage) as error:
         return Chunk(
             number=job.number,
             pixels=np.empty(0, np.uint8),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from pipeline.errors import DreamshardsError
+from pipeline.errors import UnreadableFile
 from pipeline.pyav import pyav
 from pipeline.sources.folder_listing import FileKind
 
@@ -38,22 +38,16 @@ _CENTRED = ("mjpeg", "mpeg1video")  # all others put them on the first pixel
 _ATTACHED_PICTURE = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album
 
 
-class UnreadableVideo(DreamshardsError):  # noqa: N818 - it is what the file is
-    """A file that does not decode to a video.
-
-    Attributes:
-        reason: one line, the same on every machine, without the name.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+class UnreadableVideo(UnreadableFile):
+    """A file that does not decode to a video."""
 
 
 def video_versions() -> dict[str, str]:
     """Return the versions whose change may change frames: part of what names scans and datasets of videos."""
     av = pyav()
-    codecs = av.library_versions["libavcodec"]
+    from av import library_versions  # of FFmpeg's libraries
+
+    codecs = library_versions["libavcodec"]
     return {"pyav": av.__version__, "libavcodec": ".".join(map(str, codecs))}
 
 
