@@ -24,8 +24,8 @@ from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import source_order
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import read_manifest
-from pipeline.shards.store import LocalStore, open_store
 from pipeline.sources import ClipSource, PictureSource, open_source
+from pipeline.store import LocalStore, open_store
 from pipeline.stream import KeyedBatch, LiveStream, ShardDataset, ShardStream
 from pipeline.variants import variants
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DreamshardsError
@@ -18,7 +16,7 @@ from pipeline.finish import finish
 from pipeline.identity import differences, inputs_identity, recipe_hash, recipe_identity
 from pipeline.inputs import open_inputs
 from pipeline.progress import ShardProgress, human_bytes
-from pipeline.publish import check_writable, claimed, fsync_folder
+from pipeline.publish import PARTIAL_NAME
 from pipeline.recipe import Recipe
 from pipeline.render.jit import is_compiled
 from pipeline.reuse import build_shards, plan_jobs
@@ -27,12 +25,12 @@ from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import (
     DATASET_NAME,
     FORMAT_VERSION,
-    PARTIAL_NAME,
     RECIPE_NAME,
     ShardName,
     epoch_folder,
     shards_of_epoch,
 )
+from pipeline.store import LocalStore, Root, Store, open_store
 from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_sets, warm_up
 
 _WARM_ROUNDS, _WARM_S = 5, 0.2
@@ -63,26 +61,27 @@ class BuildReport:
     peak_memory_bytes: int
 
 
-def build(recipe: Recipe, root: Path, executor: Executor) -> BuildReport:
+def build(recipe: Recipe, root: Root, executor: Executor) -> BuildReport:
     """Build or go on building `recipe` at `root`; a complete root of the same recipe is left as it is.
 
     Raises:
         DreamshardsError: wrong inputs, a root of another build, or storage that fails. Committed shards stay.
     """
-    check_root(root, recipe)
+    store = open_store(root)
+    check_root(store, recipe)
     inputs = open_inputs(recipe, executor)
     identity = inputs_identity(inputs)
-    context = ShardContext(inputs, recipe_hash(identity), root.absolute())
+    context = ShardContext(inputs, recipe_hash(identity), _for_workers(store))
     start_up, kernels = _start(context, executor)
-    with claimed(root):
-        dataset = _settle_identity(root, recipe, identity)
+    with store.claim():
+        dataset = _settle_identity(store, recipe, identity)
         wanted = plan_shards(inputs)
-        missing = [] if dataset else _missing(root, wanted)
-        _check_space(root, recipe, missing)
+        missing = [] if dataset else _missing(store, wanted)
+        _check_space(store, recipe, missing)
         work = _run(context, missing, len(wanted), executor)
         if dataset is None:
-            dataset = finish(root, inputs, identity, wanted)
-        shutil.rmtree(root / PARTIAL_NAME, ignore_errors=True)
+            dataset = finish(store, inputs, identity, wanted)
+        store.discard_unfinished()
     return BuildReport(
         dataset,
         num_built=work.num_built,
@@ -108,25 +107,24 @@ def plan_shards(inputs: Inputs) -> list[ShardName]:
 # ── before any work ──
 
 
-def check_root(root: Path, recipe: Recipe) -> None:
+def check_root(store: Store, recipe: Recipe) -> None:
     """Refuse early, and without touching it, a root that cannot take this build.
 
     Raises:
         DreamshardsError: it is another build's, holds foreign files, or cannot be written.
     """
-    if root.is_dir():
-        # dataset.json holds the identity too, should recipe.json have been lost
-        stored = read_sealed(root, RECIPE_NAME) or read_sealed(root, DATASET_NAME)
-        if stored is not None:
-            _refuse_other(root, stored["identity"], recipe_identity(recipe))
-        elif any(entry.name != PARTIAL_NAME for entry in root.iterdir()):
-            raise DreamshardsError(
-                f"{root} holds files that are not a build's; give --out a new or empty folder"
-            )
-    check_writable(root)
+    # dataset.json holds the identity too, should recipe.json have been lost
+    stored = read_sealed(store, RECIPE_NAME) or read_sealed(store, DATASET_NAME)
+    if stored is not None:
+        _refuse_other(store, stored["identity"], recipe_identity(recipe))
+    elif any(not entry.path.startswith(f"{PARTIAL_NAME}/") for entry in store.entries()):
+        raise DreamshardsError(
+            f"{store} holds files that are not a build's; give --out a new or empty folder"
+        )
+    store.check_writable()
 
 
-def _refuse_other(root: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_other(root: Store, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
     changed = differences(stored, wanted)
     if changed:
         lines = "\n  ".join(changed)
@@ -137,7 +135,7 @@ def _refuse_other(root: Path, stored: dict[str, Any], wanted: dict[str, Any]) ->
         )
 
 
-def _settle_identity(root: Path, recipe: Recipe, identity: dict[str, Any]) -> Json | None:
+def _settle_identity(root: Store, recipe: Recipe, identity: dict[str, Any]) -> Json | None:
     """Compare with the build there, or publish recipe.json; return dataset.json of a complete one."""
     stored, dataset = read_sealed(root, RECIPE_NAME), read_sealed(root, DATASET_NAME)
     for present in (stored, dataset):
@@ -151,30 +149,27 @@ def _settle_identity(root: Path, recipe: Recipe, identity: dict[str, Any]) -> Js
             "recipe": recipe.model_dump(mode="json"),
         }
         write_sealed(root, RECIPE_NAME, content)
-        fsync_folder(root.absolute().parent)
     return dataset
 
 
-def _missing(root: Path, wanted: list[ShardName]) -> list[ShardName]:
+def _missing(store: Store, wanted: list[ShardName]) -> list[ShardName]:
     """Return the shards not committed, by listing folders; drop what a killed run left half-written."""
-    shutil.rmtree(root / PARTIAL_NAME, ignore_errors=True)
+    store.discard_unfinished()
     present: set[str] = set()
     for epoch in sorted({name.epoch for name in wanted}):
-        folder = root / epoch_folder(epoch)
-        if folder.is_dir():
-            present |= {f"{folder.name}/{entry.name}" for entry in os.scandir(folder)}
+        present |= {entry.path for entry in store.entries(epoch_folder(epoch))}
     return [name for name in wanted if not {name.tar, name.manifest} <= present]
 
 
-def _check_space(root: Path, recipe: Recipe, missing: list[ShardName]) -> None:
+def _check_space(store: Store, recipe: Recipe, missing: list[ShardName]) -> None:
     """Refuse a build that cannot fit, where the codec makes its size certain."""
     if recipe.shards.codec != "npy":
         return
     needed = sum((name.stop - name.start) * sample_bytes(recipe, name.epoch) for name in missing)
-    free = shutil.disk_usage(root).free
-    if needed > free:
+    free = store.free_bytes()
+    if free is not None and needed > free:
         raise DreamshardsError(
-            f"{root} needs {human_bytes(needed)} more and its disk has {human_bytes(free)} free; "
+            f"{store} needs {human_bytes(needed)} more and its disk has {human_bytes(free)} free; "
             "free some space, choose another --out, or lower epochs"
         )
 
@@ -197,7 +192,7 @@ def _start(context: ShardContext, executor: Executor) -> tuple[float, float]:
 
     This process comes first, so that on one machine nobody else compiles.
     """
-    if (context.root / DATASET_NAME).exists():
+    if context.store.exists(DATASET_NAME):
         return 0.0, 0.0
     begun = time.perf_counter()
     if not all(map(is_compiled, kernel_sets(context.inputs.recipe))):
@@ -210,6 +205,11 @@ def _start(context: ShardContext, executor: Executor) -> tuple[float, float]:
         if len(warm) < executor.num_workers:
             warm |= set(executor.map(_warm_worker, context, range(executor.num_workers)))
     return time.perf_counter() - begun, kernels
+
+
+def _for_workers(store: Store) -> Store:
+    """Return the same store for processes whose working folder may be another."""
+    return LocalStore(store.folder.absolute()) if isinstance(store, LocalStore) else store
 
 
 def _warm_worker(context: ShardContext, job: int) -> tuple[str, int]:

@@ -88,9 +88,9 @@ def _parser() -> _Parser:
     _add_recipe(build)
     build.add_argument(
         "--out",
-        type=_local_folder,
+        type=_root,
         metavar="ROOT",
-        help="folder of the dataset (default: datasets/NAME)",
+        help="folder or URI of the dataset (default: datasets/NAME)",
     )
     _add_execution(build)
 
@@ -199,6 +199,10 @@ def _add_execution(parser: _Parser) -> None:
     )
 
 
+def _root(text: str) -> str:
+    return text
+
+
 def _local_folder(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(
@@ -240,13 +244,13 @@ def _build(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
     from pipeline.build import build
 
-    root = options.out or Path("datasets") / recipe.name
+    root = options.out or str(Path("datasets") / recipe.name)
     with _executor(options) as executor:
         report = build(recipe, root, executor)
     return _print_build(report, root)
 
 
-def _print_build(report: BuildReport, root: Path) -> int:
+def _print_build(report: BuildReport, root: str) -> int:
     from pipeline.progress import human_bytes, human_seconds, plural
 
     dataset = report.dataset

@@ -17,6 +17,7 @@ from pipeline.recipe import Recipe
 from pipeline.reuse import build_shards, plan_jobs
 from pipeline.sampling import Inputs, samples_per_shard
 from pipeline.shards.layout import MAX_SHARDS, ShardName
+from pipeline.store import LocalStore
 from pipeline.variants import variants
 from pipeline.worker import ShardContext, build_shard, warm_up
 
@@ -65,7 +66,7 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
     """
     inputs = open_inputs(recipe, executor)
     shards = plan_shards(inputs)
-    warm_up(ShardContext(inputs, "", Path()))  # compile before the clock starts
+    warm_up(ShardContext(inputs, "", LocalStore(Path())))  # compile before the clock starts
     largest, num_samples = samples_per_shard(recipe), len(inputs.source.labels)
     do, first, allowed = _do_job, _NUM_SAMPLES, _SECONDS
     if variants(recipe) is not None:
@@ -89,7 +90,7 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
 
 def _do_variants(inputs: Inputs, length: int, root: Path) -> tuple[int, float, int]:
     """Make a shard of `length` samples of each variant; return their samples, seconds and bytes."""
-    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), root)
+    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), LocalStore(root))
     seconds, size_bytes, num_epochs = 0.0, 0, inputs.recipe.epochs
     for epoch in range(num_epochs):
         begun = time.perf_counter()
@@ -110,7 +111,9 @@ def _do_job(inputs: Inputs, length: int, root: Path) -> tuple[int, float, int]:
     inputs = inputs._replace(recipe=trial)
     job = plan_jobs(inputs, plan_shards(inputs))[0]
     begun = time.perf_counter()
-    results = build_shards(ShardContext(inputs, recipe_hash(inputs_identity(inputs)), root), job)
+    results = build_shards(
+        ShardContext(inputs, recipe_hash(inputs_identity(inputs)), LocalStore(root)), job
+    )
     seconds = time.perf_counter() - begun
     size_bytes = sum(
         result.tar_bytes + (root / result.name.manifest).stat().st_size for result in results

@@ -34,10 +34,17 @@ from pipeline.picture_sections import PicturesConfig
 from pipeline.pictures import open_pictures
 from pipeline.pictures.picture_set import PictureSet, group_of
 from pipeline.progress import PlainProgress
-from pipeline.publish import check_writable, claimed, fsync_folder, publish, storage_error
+from pipeline.publish import (
+    PARTIAL_NAME,
+    check_writable,
+    claimed,
+    fsync_folder,
+    publish,
+    storage_error,
+)
 from pipeline.shards.codecs import CODECS, Encoding, npy_header
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
-from pipeline.shards.layout import FORMAT_VERSION, PARTIAL_NAME, RECIPE_NAME
+from pipeline.shards.layout import FORMAT_VERSION, RECIPE_NAME
 
 Format = Literal["png", "jpg", "npy"]
 FORMATS: tuple[Format, ...] = ("png", "jpg", "npy")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import platform
 from importlib.metadata import version
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.errors import DreamshardsError
 from pipeline.identity import recipe_hash, uses_video
-from pipeline.publish import publish
 from pipeline.recipe import Recipe
 from pipeline.sampling import Inputs
 from pipeline.shards.codecs import CODECS
@@ -21,17 +20,17 @@ from pipeline.shards.dataset import Json, write_sealed
 from pipeline.shards.layout import (
     DATASET_NAME,
     FORMAT_VERSION,
-    PARTIAL_NAME,
     ShardName,
     epoch_manifest,
 )
 from pipeline.shards.manifest import read_rows, read_summary, write_epoch_manifest
+from pipeline.store import Store
 from pipeline.variants import sample_shape, variants
 
 _PACKAGES = ("dreamshards", "numba", "numpy", "pillow", "pyarrow", "ray", "simplejpeg")
 
 
-def finish(root: Path, inputs: Inputs, identity: dict[str, Any], wanted: list[ShardName]) -> Json:
+def finish(store: Store, inputs: Inputs, identity: dict[str, Any], wanted: list[ShardName]) -> Json:
     """Merge the manifests of each epoch, check every shard's size, and publish dataset.json.
 
     Raises:
@@ -41,40 +40,44 @@ def finish(root: Path, inputs: Inputs, identity: dict[str, Any], wanted: list[Sh
     expected_hash = recipe_hash(identity)
     for epoch, names in groupby(wanted, key=lambda name: name.epoch):
         of_epoch = list(names)
-        parts = [(root / name.manifest).read_bytes() for name in of_epoch]
-        path = root / epoch_manifest(epoch)
+        parts = [store.read(name.manifest) for name in of_epoch]
         for name, content in zip(of_epoch, parts, strict=True):
-            shards.append(_shard_entry(root, name, content, expected_hash))
-        rows = (_rows(root, *part) for part in zip(of_epoch, parts, strict=True))
-        with publish(path, root / PARTIAL_NAME) as file:
-            write_epoch_manifest(file, rows)
-        epochs.append({"file": epoch_manifest(epoch), "sha256": _sha256(path.read_bytes())})
-    return write_sealed(root, DATASET_NAME, _content(inputs, identity, shards, epochs))
+            shards.append(_shard_entry(store, name, content, expected_hash))
+        rows = (_rows(store, *part) for part in zip(of_epoch, parts, strict=True))
+        merged = io.BytesIO()
+        write_epoch_manifest(merged, rows)
+        store.write(epoch_manifest(epoch), merged.getbuffer())
+        epochs.append({"file": epoch_manifest(epoch), "sha256": _sha256(merged.getbuffer())})
+    return write_sealed(store, DATASET_NAME, _content(inputs, identity, shards, epochs))
 
 
 def _advice(name: ShardName) -> str:
     return f"remove {name.manifest} and run the same command again to make the shard anew"
 
 
-def _rows(root: Path, name: ShardName, manifest: bytes) -> pa.Table:
+def _rows(store: Store, name: ShardName, manifest: bytes) -> pa.Table:
     try:
         return read_rows(manifest)
     except ValueError as error:
-        raise DreamshardsError(f"{root / name.manifest}: {error}; {_advice(name)}") from error
+        raise DreamshardsError(
+            f"{store.address(name.manifest)}: {error}; {_advice(name)}"
+        ) from error
 
 
-def _shard_entry(root: Path, name: ShardName, manifest: bytes, expected_hash: str) -> Json:
+def _shard_entry(store: Store, name: ShardName, manifest: bytes, expected_hash: str) -> Json:
     advice = _advice(name)
     try:
         summary = read_summary(manifest)
     except ValueError as error:
-        raise DreamshardsError(f"{root / name.manifest}: {error}; {advice}") from error
+        raise DreamshardsError(f"{store.address(name.manifest)}: {error}; {advice}") from error
     if summary.recipe_hash != expected_hash or summary.num_samples != name.stop - name.start:
-        raise DreamshardsError(f"{root / name.manifest}: belongs to another build; {advice}")
-    found = (root / name.tar).stat().st_size
+        raise DreamshardsError(
+            f"{store.address(name.manifest)}: belongs to another build; {advice}"
+        )
+    found = store.size(name.tar)
     if found != summary.tar_bytes:
         raise DreamshardsError(
-            f"{root / name.tar}: {found} bytes, its manifest says {summary.tar_bytes}; {advice}"
+            f"{store.address(name.tar)}: {found} bytes, its manifest says {summary.tar_bytes}; {advice}"
         )
     return {
         "file": name.tar,
@@ -143,5 +146,5 @@ def _variants(recipe: Recipe) -> Json:
     return {} if found is None else {"variants": [variant._asdict() for variant in found]}
 
 
-def _sha256(content: bytes) -> str:
+def _sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -15,8 +15,8 @@ from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import Inputs
 from pipeline.settings import override
 from pipeline.shards.dataset import Json
-from pipeline.shards.store import Store
 from pipeline.sources import open_source
+from pipeline.store import Store
 from pipeline.variants import FROST, variants
 
 _ELSEWHERE = (

@@ -19,6 +19,9 @@ from typing import BinaryIO
 
 from pipeline.errors import DreamshardsError
 
+PARTIAL_NAME = ".partial"
+"""The folder, in one that is being filled, of files that are being written."""
+
 _fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
 """Linux's own call: where a file system has none, POSIX's would write to every block instead."""
 if _fallocate is not None:
@@ -95,7 +98,9 @@ def written_behind(file: BinaryIO) -> Iterator[Callable[[], None]]:
             sent.result()
 
 
-def publish_bytes(path: Path, content: bytes, scratch: Path | None = None) -> None:
+def publish_bytes(
+    path: Path, content: bytes | bytearray | memoryview, scratch: Path | None = None
+) -> None:
     """Write `content` to `path`, all or nothing."""
     with publish(path, scratch) as file:
         file.write(content)
@@ -124,7 +129,9 @@ def claimed(root: Path, work: str = "build") -> Iterator[None]:
         DreamshardsError: another process holds it, or it cannot be made.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        if not root.is_dir():
+            root.mkdir(parents=True, exist_ok=True)
+            fsync_folder(root.absolute().parent)
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise storage_error(root, error) from error

@@ -7,18 +7,15 @@ import io
 import math
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from pipeline.publish import publish, publish_bytes, reserve, written_behind
 from pipeline.recipe import Recipe
 from pipeline.render.jit import compile_once
 from pipeline.render.slots import Slots
@@ -36,8 +33,9 @@ from pipeline.sampling import (
 )
 from pipeline.shards import tar
 from pipeline.shards.codecs import CODECS
-from pipeline.shards.layout import PARTIAL_NAME, ShardName, keys
+from pipeline.shards.layout import ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, texts, write_manifest
+from pipeline.store import Store, Writing
 from pipeline.variants import variants
 
 U8 = npt.NDArray[np.uint8]
@@ -56,7 +54,7 @@ class ShardContext:
 
     inputs: Inputs
     recipe_hash: str
-    root: Path
+    store: Store
 
 
 @dataclass(frozen=True)
@@ -92,21 +90,18 @@ def commit_shard(
     Raises:
         DreamshardsError: the shard cannot be written, or what `parts` raises.
     """
-    inputs, root = context.inputs, context.root
-    with (
-        publish(root / name.tar, root / PARTIAL_NAME) as file,
-        written_behind(file) as send,
-    ):
+    inputs = context.inputs
+    with context.store.create(name.tar) as file:
         labels = inputs.source.labels[plan.sources]
         recipe = inputs.recipe
         if CODECS[recipe.shards.codec].prefix is not None:
             each = sample_bytes(recipe, name.epoch)
-            reserve(file, each * len(labels) + len(tar.END_OF_ARCHIVE))  # exact for these codecs
-        places, digest = _write_tar(recipe.shards.codec, name, labels, parts, file, send)
-        send()  # it reaches the disk while the manifest is made
+            file.reserve(each * len(labels) + len(tar.END_OF_ARCHIVE))  # exact for these codecs
+        places, digest = _write_tar(recipe.shards.codec, name, labels, parts, file)
+        file.send()  # it reaches the disk while the manifest is made
         tar_bytes = file.tell()
         manifest = _manifest(context, name, plan, places, (tar_bytes, digest))
-    publish_bytes(root / name.manifest, manifest, root / PARTIAL_NAME)
+    context.store.write(name.manifest, manifest)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return ShardResult(name, tar_bytes, time.perf_counter() - begun, peak)
 
@@ -128,6 +123,26 @@ def _manifest(
     return manifest.getvalue()
 
 
+class _Discarded:
+    """Takes an object's bytes and keeps their number."""
+
+    def __init__(self) -> None:
+        self._num_bytes = 0
+
+    def write(self, content: bytes | memoryview | U8, /) -> int:
+        self._num_bytes += len(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self._num_bytes
+
+    def reserve(self, num_bytes: int) -> None:
+        """Need no room."""
+
+    def send(self) -> None:
+        """Send nothing."""
+
+
 def warm_up(context: ShardContext) -> None:
     """Make a sample of each variant and its manifest in memory: all that a shard needs is then loaded."""
     inputs = context.inputs
@@ -141,8 +156,7 @@ def warm_up(context: ShardContext) -> None:
             name,
             labels,
             _rendered(inputs, plan),
-            io.BytesIO(),
-            lambda: None,
+            _Discarded(),
         )
         _manifest(context, name, plan, places, (0, digest))
 
@@ -195,8 +209,7 @@ def _write_tar(
     name: ShardName,
     labels: npt.NDArray[np.int32],
     parts: Iterable[tar.Payloads],
-    file: BinaryIO,
-    send: Callable[[], None],
+    file: Writing,
 ) -> tuple[list[pa.Array], str]:
     """Write a tar's content; return the manifest's place columns, and the content's SHA-256."""
     num = name.stop - name.start
@@ -219,7 +232,7 @@ def _write_tar(
         file.write(content)
         num_bytes += len(content)
         if num_bytes - num_sent >= _SEND_BYTES:
-            send()
+            file.send()
             num_sent = num_bytes
     sha256.update(tar.END_OF_ARCHIVE)
     file.write(tar.END_OF_ARCHIVE)

@@ -38,8 +38,8 @@ from pipeline.shards.clip_codecs import (
 from pipeline.shards.codecs import CODECS, Encoding, record_bytes
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.layout import keys
-from pipeline.shards.store import open_store
 from pipeline.shards.yuv import from_planes, to_planes
+from pipeline.store import open_store
 from pipeline.stream import LiveStream, ShardDataset, ShardStream
 from pipeline.stream.decode import decode_payloads
 from pipeline.stream.index import read_index

@@ -22,6 +22,7 @@ from pipeline.recipe import Recipe, load_recipe
 from pipeline.replay import replay
 from pipeline.reuse import build_shards, plan_jobs
 from pipeline.sources.source import FileSource
+from pipeline.store import LocalStore
 from pipeline.verify import verify
 from pipeline.worker import ShardContext, build_shard
 from tests.conftest import tree
@@ -83,7 +84,7 @@ def sources(root: Path, epoch: int) -> np.ndarray:
 
 def test_every_shard_has_the_bytes_it_has_when_built_alone(recipe, root, tmp_path):
     inputs = open_inputs(recipe, InlineExecutor())
-    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), tmp_path)
+    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), LocalStore(tmp_path))
     for name in plan_shards(inputs):
         build_shard(context, name)
     alone = {file: sha256 for file, sha256 in tree(root).items() if "shard-" in file}
@@ -99,7 +100,9 @@ def test_so_it_is_for_other_families_and_codecs(recipe_file, tmp_path, change):
     recipe = load_recipe(str(recipe_file), [change])
     build(recipe, tmp_path / "r", InlineExecutor())
     inputs = open_inputs(recipe, InlineExecutor())
-    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), tmp_path / "alone")
+    context = ShardContext(
+        inputs, recipe_hash(inputs_identity(inputs)), LocalStore(tmp_path / "alone")
+    )
     for name in plan_shards(inputs):
         build_shard(context, name)
     assert tree(tmp_path / "alone").items() <= tree(tmp_path / "r").items()
@@ -129,7 +132,7 @@ def test_a_source_is_decoded_once_for_a_group_at_each_scale(recipe, root, tmp_pa
         return whole(self, index, scale)
 
     inputs = open_inputs(recipe, InlineExecutor())
-    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), tmp_path)
+    context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), LocalStore(tmp_path))
     jobs = plan_jobs(inputs, plan_shards(inputs))
     assert [len(job) for job in jobs] == [3] * 4 + [2] * 4
     monkeypatch.setattr(FileSource, "read_scaled", counting)

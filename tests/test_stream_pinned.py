@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import read_dataset
-from pipeline.shards.store import LocalStore
+from pipeline.store import LocalStore
 from pipeline.stream import Batch, KeyedBatch, LiveStream, ShardStream, passes, samples
 from pipeline.stream.index import read_index
 from pipeline.stream.local import LocalReader

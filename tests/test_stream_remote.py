@@ -18,15 +18,15 @@ from moto.server import ThreadedMotoServer
 from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError
-from pipeline.shards import store as store_module
 from pipeline.shards.dataset import read_dataset
-from pipeline.shards.store import (
+from pipeline.store import (
     LocalStore,
     MissingObjectError,
     RemoteStore,
     StoreError,
     open_store,
 )
+from pipeline.store import remote as store_module
 from pipeline.stream import ShardStream
 from pipeline.stream.cache import RangeCache
 from tests.stream_helpers import truth_of

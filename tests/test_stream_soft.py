@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import read_dataset
-from pipeline.shards.store import LocalStore, open_store
+from pipeline.store import LocalStore, open_store
 from pipeline.stream import Batch, KeyedBatch, Sample, ShardDataset, ShardStream
 from pipeline.stream.index import read_index
 from pipeline.stream.remote import RemoteReader

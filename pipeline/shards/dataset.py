@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DreamshardsError
-from pipeline.publish import publish_bytes
-from pipeline.shards.layout import DATASET_NAME, FORMAT_VERSION, PARTIAL_NAME, RECIPE_NAME
-from pipeline.shards.store import LocalStore, MissingObjectError, Root, StoreError, open_store
+from pipeline.shards.layout import DATASET_NAME, FORMAT_VERSION, RECIPE_NAME
+from pipeline.store import LocalStore, MissingObjectError, Root, StoreError, open_store
 
 Json = dict[str, Any]
 
@@ -30,10 +28,10 @@ def _text(content: Json) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def write_sealed(root: Path, name: str, content: Json) -> Json:
+def write_sealed(root: Root, name: str, content: Json) -> Json:
     """Publish `content` under `name` with its digest added; return it so."""
     sealed = {**content, "digest": digest_of(content)}
-    publish_bytes(root / name, _text(sealed), root / PARTIAL_NAME)
+    open_store(root).write(name, _text(sealed))
     return sealed
 
 

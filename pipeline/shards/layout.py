@@ -20,7 +20,6 @@ from pipeline.errors import DreamshardsError
 
 RECIPE_NAME = "recipe.json"
 DATASET_NAME = "dataset.json"
-PARTIAL_NAME = ".partial"
 FORMAT_VERSION = 1
 
 KEY_WIDTH = 15

@@ -14,7 +14,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
 from pipeline.shards.layout import DATASET_NAME, ShardName, parse_key
 from pipeline.shards.manifest import read_rows
-from pipeline.shards.store import Root, StoreError, open_store
+from pipeline.store import Root, StoreError, open_store
 
 
 def shard_names(dataset: Json) -> list[ShardName]:

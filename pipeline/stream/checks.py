@@ -13,7 +13,7 @@ from torch.utils.data import get_worker_info
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
 from pipeline.shards.layout import DATASET_NAME
-from pipeline.shards.store import Store
+from pipeline.store import Store
 
 
 def check_epoch(store: Store, dataset: Json, epoch: int) -> None:

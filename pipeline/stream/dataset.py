@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import read_dataset
-from pipeline.shards.store import LocalStore, Root, open_store
+from pipeline.store import LocalStore, Root, open_store
 from pipeline.stream.checks import check_epoch, check_number, check_state
 from pipeline.stream.index import I64, read_index
 from pipeline.stream.local import LocalReader

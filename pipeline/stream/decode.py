@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.clip_codecs import Payload, mjpg_into, mp4_into
-from pipeline.shards.store import Store
+from pipeline.store import Store
 from pipeline.stream.index import EpochIndex
 
 U8 = npt.NDArray[np.uint8]

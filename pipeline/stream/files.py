@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DreamshardsError
-from pipeline.shards.store import LocalStore
+from pipeline.store import LocalStore
 from pipeline.stream.index import I64, EpochIndex
 
 

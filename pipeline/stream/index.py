@@ -14,7 +14,7 @@ from pipeline.shards.codecs import npy_header
 from pipeline.shards.dataset import Json, sample_shape_of
 from pipeline.shards.layout import ShardName, key_of
 from pipeline.shards.reader import read_manifest, shard_names
-from pipeline.shards.store import Store
+from pipeline.store import Store
 
 I64 = npt.NDArray[np.int64]
 

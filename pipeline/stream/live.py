@@ -26,7 +26,7 @@ from pipeline.sampling import Inputs, Plan, draw_plan, encode_samples, render_in
 from pipeline.settings import is_yaml_file, override
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
-from pipeline.shards.store import LocalStore, open_store
+from pipeline.store import LocalStore, open_store
 from pipeline.stream.checks import check_live_state, check_number
 from pipeline.stream.decode import decoder_of
 from pipeline.stream.index import class_shares
@@ -100,7 +100,7 @@ class LiveStream(BatchStream):
         shapes = [sample_shape(self._inputs.recipe, number) for number in range(len(found or [0]))]
         contents = Contents(list(source.class_names), shapes, len(source.labels), digest, found)
         super().__init__(contents, options, epoch)
-        warm_up(ShardContext(self._inputs, digest, Path()))
+        warm_up(ShardContext(self._inputs, digest, LocalStore(Path())))
 
     def __getstate__(self) -> dict[str, Any]:
         # pictures, of 256 px gigabytes, are mapped again from the cache where this is unpickled, not sent

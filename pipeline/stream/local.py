@@ -11,7 +11,7 @@ from torch.utils.data import get_worker_info
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.codecs import npy_header
-from pipeline.shards.store import LocalStore
+from pipeline.store import LocalStore
 from pipeline.stream import gather
 from pipeline.stream.decode import U8, compare_crc, decode_payloads, sample_error
 from pipeline.stream.files import EpochFiles, TarFile

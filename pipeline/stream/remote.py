@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.codecs import npy_header
-from pipeline.shards.store import Store, StoreError
+from pipeline.store import Store, StoreError
 from pipeline.stream import gather
 from pipeline.stream.cache import RangeCache
 from pipeline.stream.decode import compare_crc, decode_payloads, sample_error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.shards.dataset import read_dataset, sample_shape_of
-from pipeline.shards.store import LocalStore, Root, open_store
+from pipeline.store import LocalStore, Root, open_store
 from pipeline.stream.cache import RangeCache
 from pipeline.stream.checks import cache_options, check_epoch, check_state
 from pipeline.stream.index import I64, EpochIndex, read_index, read_videos

@@ -37,6 +37,7 @@ from pipeline.sampling import Inputs, draw_plan
 from pipeline.shards.codecs import CODECS, Encoding
 from pipeline.sources.images import FULL_SIZE, decode_scaled
 from pipeline.sources.source import FileSource
+from pipeline.store import LocalStore
 from pipeline.worker import ShardContext
 from tests.bench.core import Pair, Row, Side, alternate, compare
 from tests.reference import OPS, published_mix
@@ -127,7 +128,7 @@ def inputs_of(photographs: Path, mixing: Path, *overrides: str) -> Inputs:
 
 def ours(inputs: Inputs, root: Path) -> Side:
     """Return a side that does the first job of a build: files in, committed shards out."""
-    context = ShardContext(inputs, "bench", root)
+    context = ShardContext(inputs, "bench", LocalStore(root))
     job = plan_jobs(inputs, plan_shards(inputs))[0]
     num = sum(name.stop - name.start for name in job)
 

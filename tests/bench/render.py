@@ -18,6 +18,7 @@ from pipeline.render.base import render_bases
 from pipeline.render.pixmix import render_pixmix
 from pipeline.sampling import Inputs, draw_plan, samples_per_shard
 from pipeline.sources.source import ArraySource
+from pipeline.store import LocalStore
 from pipeline.worker import ShardContext, build_shard
 from tests.bench.core import Pair, Row, Side, alternate, compare
 from tests.bench.roots import tiled
@@ -63,7 +64,7 @@ def kernel(inputs: Inputs) -> Side:
 
 def whole_path(inputs: Inputs, root: Path) -> Side:
     """Return a side that plans, renders, packs and commits a shard: tar, manifest, checksums, fsync."""
-    context, shard = ShardContext(inputs, "bench", root), plan_shards(inputs)[0]
+    context, shard = ShardContext(inputs, "bench", LocalStore(root)), plan_shards(inputs)[0]
     num = shard.stop
 
     def run() -> float:

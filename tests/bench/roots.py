@@ -21,6 +21,7 @@ from pipeline.sampling import Inputs
 from pipeline.shards.codecs import npy_header
 from pipeline.sources.images import Scaled
 from pipeline.sources.source import ArraySource, Source
+from pipeline.store import LocalStore
 from pipeline.worker import ShardContext, build_shard
 
 LEAST_RAW, LEAST_JPEGS = 20_000, 2_000
@@ -82,7 +83,7 @@ def build_root(inputs: Inputs, least: int, root: Path) -> int:
         source = cast(Source, Repeated(source, least))
     inputs = Inputs(recipe, source, inputs.pictures)
     identity, wanted = inputs_identity(inputs), plan_shards(inputs)
-    context = ShardContext(inputs, recipe_hash(identity), root.absolute())
+    context = ShardContext(inputs, recipe_hash(identity), LocalStore(root.absolute()))
     for name in wanted:
         build_shard(context, name)
     finish(root, inputs, identity, wanted)

@@ -41,6 +41,7 @@ from pipeline.sampling import (
     render_base,
     render_plan,
 )
+from pipeline.store import LocalStore
 from pipeline.worker import ShardContext
 from tests.bench.clips import videos_below
 from tests.bench.core import Pair, Row, Side, alternate, compare
@@ -130,7 +131,10 @@ def inputs_of(videos: Path, mixing: Path, kind: str, size: int, reuse: int) -> I
 
 def ours(inputs: Inputs, root: Path) -> Side:
     """Return a side that makes the shards of all epochs, each with a clip of each video, committed."""
-    context, (job,) = ShardContext(inputs, "bench", root), plan_jobs(inputs, plan_shards(inputs))
+    context, (job,) = (
+        ShardContext(inputs, "bench", LocalStore(root)),
+        plan_jobs(inputs, plan_shards(inputs)),
+    )
     num = sum(name.stop - name.start for name in job)
 
     def run() -> float:

@@ -1,0 +1,61 @@
+"""Where roots, sources and mixing sets lie: a local folder, or below a URI of an object store.
+
+One interface for both, `Store`: whole objects, ranges, listings, and writing that shows an object under its
+name only once it is whole. Knows nothing of what is in the objects.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pipeline.errors import DreamshardsError
+from pipeline.store.base import Entry, MissingObjectError, Store, StoreError, Writing
+from pipeline.store.local import LocalStore
+from pipeline.store.remote import RemoteStore
+
+__all__ = [
+    "Entry",
+    "LocalStore",
+    "MissingObjectError",
+    "RemoteStore",
+    "Root",
+    "Store",
+    "StoreError",
+    "Writing",
+    "is_uri",
+    "open_store",
+]
+
+Root = str | os.PathLike[str] | Store
+"""What names a root: a path, a URI or a store."""
+
+_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
+
+
+def is_uri(text: str) -> bool:
+    """Tell whether a text is a URI and not a path."""
+    return "://" in text
+
+
+def open_store(root: Root) -> Store:
+    """Return the store of a path or URI. Nothing is read, and no folder made.
+
+    Raises:
+        DreamshardsError: the scheme of a URI is not supported.
+    """
+    if isinstance(root, Store):
+        return root
+    text = os.fspath(root)
+    if isinstance(root, os.PathLike) or not is_uri(text):
+        return LocalStore(Path(text))
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        return LocalStore(Path(unquote(parts.path)))
+    if parts.scheme not in _SCHEMES:
+        raise DreamshardsError(
+            f"{parts.scheme}://…: no such kind of store; allowed: a path, or a URI of "
+            "file, s3, gs, abfs or hdfs"
+        )
+    return RemoteStore(text)
