@@ -200,6 +200,12 @@ def _add_execution(parser: _Parser) -> None:
 
 
 def _root(text: str) -> str:
+    from pipeline.store import open_store
+
+    try:
+        open_store(text)
+    except DreamshardsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text
 
 

@@ -159,7 +159,7 @@ def test_skipped_inputs_are_recorded_and_end_in_exit_code_3(
         (["build", "digits", "--out", "file"], 1, "file is a file; give --out a folder"),
         (["build", "digits", "--out", "file/d"], 1, "file is a file; give --out a folder"),
         (["build", "digits", "--out", "full"], 1, "full holds files that are not a build's"),
-        (["build", "digits", "--out", "s3://bucket/x"], 2, "allowed: a local folder"),
+        (["build", "digits", "--out", "ftp://host/x"], 2, "no such kind of store; allowed: a path"),
         (["build", "cifar10", "--inline"], 2, "source.download=true"),
         (["build", "image-folder", "--set", "source.path=none"], 2, "none"),
         (["build", "image-folder", "--set", "source.path=holed"], 2, "empty"),
