@@ -17,9 +17,9 @@ import torch
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from pipeline.ahead import ahead
 from pipeline.errors import DreamshardsError
 from pipeline.stream import ShardStream
-from pipeline.stream.ahead import ahead
 from tests.stream_helpers import CODECS, truth_of
 
 

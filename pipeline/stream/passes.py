@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from typing_extensions import Self
 
+from pipeline.ahead import ahead
 from pipeline.errors import DreamshardsError
-from pipeline.stream.ahead import ahead
 from pipeline.stream.checks import check_number, check_pin_memory, check_steps, find_rank
 from pipeline.stream.local import default_threads
 from pipeline.stream.samples import Batch, KeyedBatch, page_locked, with_keys
