@@ -169,7 +169,7 @@ class RayExecutor:
             if self._address in (None, "local"):
                 options |= {"num_cpus": self.num_workers, "include_dashboard": False}
             try:
-                ray.init(self._address, **options)
+                ray.init(self._address or "local", **options)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise DreamshardsError(
                     f"no Ray cluster answers at {self._address or 'this machine'}: "

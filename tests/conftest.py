@@ -59,7 +59,7 @@ def ray_address() -> Iterator[str]:
     """Start one two-CPU Ray cluster for the session and return its address."""
     import ray
 
-    context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    context = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield context.address_info["gcs_address"]
     ray.shutdown()
 
