@@ -29,6 +29,7 @@ from pipeline.sampling import (
 from pipeline.shards.layout import ShardName, count_shards
 from pipeline.sources.clips import ClipSource
 from pipeline.worker import (
+    Contents,
     ShardContext,
     ShardResult,
     build_shard,
@@ -71,7 +72,8 @@ def build_shards(context: ShardContext, job: Job) -> list[ShardResult]:
     results = []
     for name, plan in zip(job, plans, strict=True):
         payloads = held.pop(0)  # let go of as soon as they are packed
-        results.append(commit_shard(context, name, plan, _in_chunks(payloads, inputs), begun))
+        contents = Contents(plan, np.arange(name.start, name.stop))
+        results.append(commit_shard(context, name, contents, _in_chunks(payloads, inputs), begun))
         begun = time.perf_counter()
     return results
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +34,8 @@ from pipeline.sampling import (
 )
 from pipeline.shards import tar
 from pipeline.shards.codecs import CODECS
-from pipeline.shards.layout import ShardName, keys
-from pipeline.shards.manifest import PLACE_FIELDS, ShardSummary, texts, write_manifest
+from pipeline.shards.layout import ShardName, key_of, keys_of
+from pipeline.shards.manifest import PLACE_FIELDS, Loss, ShardSummary, texts, write_manifest
 from pipeline.store import Store, Writing
 from pipeline.variants import variants
 
@@ -59,12 +60,41 @@ class ShardContext:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of one shard: its size, the time it took and the worker's peak memory so far."""
+    """What became of one shard: its size, lost samples, the time it took, the worker's peak memory so far."""
 
     name: ShardName
     tar_bytes: int
+    num_lost: int
     seconds: float
     peak_memory_bytes: int
+
+
+class Contents(NamedTuple):
+    """What a shard holds.
+
+    Attributes:
+        plan: of its samples, n rows.
+        positions: int64 [n], of its samples.
+        losses: what it leaves out.
+    """
+
+    plan: Plan
+    positions: npt.NDArray[np.int64]
+    losses: tuple[Loss, ...] = ()
+
+
+class Lossy(NamedTuple):
+    """A shard without some of its samples.
+
+    Attributes:
+        name: of the shard.
+        positions: ascending, of those that cannot be made.
+        reason: why not.
+    """
+
+    name: ShardName
+    positions: tuple[int, ...]
+    reason: str
 
 
 def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
@@ -73,18 +103,56 @@ def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
     Raises:
         DreamshardsError: the shard cannot be written, or a source picture cannot be read.
     """
-    begun = time.perf_counter()
+    return build_without(context, Lossy(name, (), ""))
+
+
+def build_without(context: ShardContext, job: Lossy) -> ShardResult:
+    """Build a shard as `build_shard` does, less the samples that cannot be made: its manifest names them.
+
+    Raises:
+        DreamshardsError: as `build_shard`.
+    """
+    begun, name = time.perf_counter(), job.name
     plan = draw_plan(context.inputs, name.epoch, name.start, name.stop)
-    return commit_shard(context, name, plan, _rendered(context.inputs, plan), begun)
+    rows = np.arange(name.start, name.stop)
+    if job.positions:
+        kept = ~np.isin(rows, job.positions)
+        losses = _losses(context.inputs, plan.take(np.flatnonzero(~kept)), job)
+        contents = Contents(plan.take(np.flatnonzero(kept)), rows[kept], losses)
+    else:
+        contents = Contents(plan, rows)
+    return commit_shard(context, name, contents, _rendered(context.inputs, contents.plan), begun)
+
+
+def try_span(context: ShardContext, span: ShardName) -> None:
+    """Plan, render and encode the positions of a span, and keep nothing: this process survives it or not."""
+    inputs = context.inputs
+    plan = draw_plan(inputs, span.epoch, span.start, span.stop)
+    contents = Contents(plan, np.arange(span.start, span.stop))
+    _write_tar(inputs, span.epoch, contents, _rendered(inputs, plan), _Discarded())
+
+
+def _losses(inputs: Inputs, plan: Plan, job: Lossy) -> tuple[Loss, ...]:
+    """Return what is said of the samples left out, given their plan."""
+    ids = inputs.source.ids.take(pa.array(plan.sources)).to_pylist()
+    places = zip(job.positions, plan.sources.tolist(), ids, strict=True)
+    return tuple(
+        Loss(key_of(job.name.epoch, position), source, name, job.reason)
+        for position, source, name in places
+    )
 
 
 def commit_shard(
-    context: ShardContext, name: ShardName, plan: Plan, parts: Iterable[tar.Payloads], begun: float
+    context: ShardContext,
+    name: ShardName,
+    contents: Contents,
+    parts: Iterable[tar.Payloads],
+    begun: float,
 ) -> ShardResult:
     """Pack a shard's samples and commit it: the tar first, its manifest after.
 
     Args:
-        parts: the samples' payloads, some at a time, in the order of `plan`.
+        parts: the samples' payloads, some at a time, in the order of `contents`.
         begun: when the work on this shard began, by `time.perf_counter`.
 
     Raises:
@@ -92,34 +160,35 @@ def commit_shard(
     """
     inputs = context.inputs
     with context.store.create(name.tar) as file:
-        labels = inputs.source.labels[plan.sources]
         recipe = inputs.recipe
         if CODECS[recipe.shards.codec].prefix is not None:
             each = sample_bytes(recipe, name.epoch)
-            file.reserve(each * len(labels) + len(tar.END_OF_ARCHIVE))  # exact for these codecs
-        places, digest = _write_tar(recipe.shards.codec, name, labels, parts, file)
+            num = len(contents.positions)
+            file.reserve(each * num + len(tar.END_OF_ARCHIVE))  # exact for these codecs
+        places, digest = _write_tar(inputs, name.epoch, contents, parts, file)
         file.send()  # it reaches the disk while the manifest is made
         tar_bytes = file.tell()
-        manifest = _manifest(context, name, plan, places, (tar_bytes, digest))
+        manifest = _manifest(context, name, contents, places, (tar_bytes, digest))
     context.store.write(name.manifest, manifest)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return ShardResult(name, tar_bytes, time.perf_counter() - begun, peak)
+    seconds = time.perf_counter() - begun
+    return ShardResult(name, tar_bytes, len(contents.losses), seconds, peak)
 
 
 def _manifest(
     context: ShardContext,
     name: ShardName,
-    plan: Plan,
+    contents: Contents,
     places: list[pa.Array],
     tar_content: tuple[int, str],
 ) -> bytes:
     """Return a shard's manifest, given its place columns and the tar's bytes and SHA-256."""
-    num_samples = name.stop - name.start
     identity = context.recipe_hash, name.epoch, name.shard
-    summary = ShardSummary(*identity, num_samples, *tar_content)
+    summary = ShardSummary(*identity, len(contents.positions), *tar_content, losses=contents.losses)
     fields = (*PLACE_FIELDS, *plan_fields(context.inputs.recipe))
     manifest = io.BytesIO()
-    write_manifest(manifest, summary, fields, [*places, *plan_columns(context.inputs, plan)])
+    columns = plan_columns(context.inputs, contents.plan)
+    write_manifest(manifest, summary, fields, [*places, *columns])
     return manifest.getvalue()
 
 
@@ -150,15 +219,9 @@ def warm_up(context: ShardContext) -> None:
     def make(epoch: int) -> None:
         name = ShardName(epoch, 0, 0, 1)
         plan = draw_plan(inputs, epoch, name.start, name.stop)
-        labels = inputs.source.labels[plan.sources]
-        places, digest = _write_tar(
-            inputs.recipe.shards.codec,
-            name,
-            labels,
-            _rendered(inputs, plan),
-            _Discarded(),
-        )
-        _manifest(context, name, plan, places, (0, digest))
+        contents = Contents(plan, np.arange(name.start, name.stop))
+        places, digest = _write_tar(inputs, epoch, contents, _rendered(inputs, plan), _Discarded())
+        _manifest(context, name, contents, places, (0, digest))
 
     for name, epoch in kernel_sets(inputs.recipe).items():
         compile_once(name, partial(make, epoch))
@@ -205,15 +268,17 @@ def _fill(inputs: Inputs, plan: Plan, content: U8, first: int, stride: int) -> N
 
 
 def _write_tar(
-    codec: str,
-    name: ShardName,
-    labels: npt.NDArray[np.int32],
+    inputs: Inputs,
+    epoch: int,
+    contents: Contents,
     parts: Iterable[tar.Payloads],
     file: Writing,
 ) -> tuple[list[pa.Array], str]:
     """Write a tar's content; return the manifest's place columns, and the content's SHA-256."""
-    num = name.stop - name.start
-    shard_keys = keys(name.epoch, name.start, name.stop)
+    codec, positions = inputs.recipe.shards.codec, contents.positions
+    labels = inputs.source.labels[contents.plan.sources]
+    num = len(positions)
+    shard_keys = keys_of(epoch, positions)
     offsets, sizes = np.empty(num, np.int64), np.empty(num, np.int64)
     crcs = np.empty(num, np.uint32)
     sha256, num_bytes, num_sent = hashlib.sha256(), 0, 0
@@ -238,8 +303,8 @@ def _write_tar(
     file.write(tar.END_OF_ARCHIVE)
     columns = [
         texts(shard_keys),
-        pa.array(np.full(num, name.epoch, np.int32)),
-        pa.array(np.arange(name.start, name.stop)),
+        pa.array(np.full(num, epoch, np.int32)),
+        pa.array(positions),
         pa.array(offsets),
         pa.array(sizes),
         pa.array(crcs),

@@ -99,7 +99,11 @@ def keys(epoch: int, start: int, stop: int) -> npt.NDArray[np.uint8]:
     """Return the keys of positions [start, stop) as ASCII, uint8 [n, 15]."""
     assert 0 <= epoch < MAX_EPOCHS
     assert 0 <= start <= stop <= MAX_SAMPLES
-    positions = np.arange(start, stop, dtype=np.int64)
+    return keys_of(epoch, np.arange(start, stop, dtype=np.int64))
+
+
+def keys_of(epoch: int, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return the keys of some positions as ASCII, uint8 [n, 15]."""
     out = np.empty((len(positions), KEY_WIDTH), np.uint8)
     out[:, :5] = np.frombuffer(f"{epoch:04d}-".encode(), np.uint8)
     for digit in range(10):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,24 @@ def texts(characters: npt.NDArray[np.uint8]) -> pa.StringArray:
     return pa.StringArray.from_buffers(num, pa.py_buffer(bounds), content)
 
 
+class Loss(NamedTuple):
+    """A sample that could not be made, and is in no shard.
+
+    Attributes:
+        key: that it would have.
+        source_index, source_id: what it would have been made of.
+        reason: one line, the same on every machine.
+    """
+
+    key: str
+    source_index: int
+    source_id: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class ShardSummary:
-    """What a committed manifest says of its shard as a whole."""
+    """What a committed manifest says of its shard as a whole; `num_samples` leaves out lost ones."""
 
     recipe_hash: str
     epoch: int
@@ -53,13 +68,32 @@ class ShardSummary:
     num_samples: int
     tar_bytes: int
     tar_sha256: str
+    losses: tuple[Loss, ...] = ()
+
+    def as_json(self) -> str:
+        """Return it as JSON; losses are named where there are some."""
+        content = {name: value for name, value in asdict(self).items() if name != "losses"}
+        if self.losses:
+            content["losses"] = [loss._asdict() for loss in self.losses]
+        return json.dumps(content, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> ShardSummary:
+        """Return what `as_json` wrote.
+
+        Raises:
+            TypeError, ValueError: it is something else.
+        """
+        content: dict[str, Any] = json.loads(text)
+        losses = tuple(Loss(**loss) for loss in content.pop("losses", ()))
+        return cls(**content, losses=losses)
 
 
 def write_manifest(
     file: BinaryIO, summary: ShardSummary, fields: Sequence[pa.Field], columns: Sequence[pa.Array]
 ) -> None:
     """Write one shard's manifest; the same rows give the same bytes."""
-    metadata = {_METADATA_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
+    metadata = {_METADATA_KEY: summary.as_json().encode()}
     schema = pa.schema(list(fields), metadata=metadata)
     pq.write_table(pa.Table.from_arrays(list(columns), schema=schema), file, **_format(schema))
 
@@ -92,8 +126,7 @@ def read_summary(content: bytes) -> ShardSummary:
     """
     try:
         metadata: dict[bytes, bytes] = pq.read_metadata(io.BytesIO(content)).metadata or {}
-        fields: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
-        return ShardSummary(**fields)
+        return ShardSummary.from_json(metadata[_METADATA_KEY])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a readable manifest: {error}") from error
 
