@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PEERS  := .venv-peers
+SWIFT  := $(VENV)-swift
 OUT    ?= datasets
 RUNS   ?= runs
 DATA   ?= data
@@ -18,7 +19,7 @@ TRAIN := $(BIN)/dreamshards train
 CIFAR10 := source.path=$(DATA) source.download=true
 
 .DEFAULT_GOAL := help
-.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 train-videos test lint format bench peers lock clean
+.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 train-videos test lint format servers bench peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,9 @@ train-videos: $(READY) ## the embedded videos four ways, clean, frame, single an
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
+servers: $(READY) ## install the store servers that tests run: Ceph (Debian, as root) and OpenStack Swift
+	@sh tests/servers/install.sh $(BIN)/uv $(BIN)/python $(SWIFT)
+
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -97,7 +101,8 @@ $(PEERS)/.ready: tests/bench/peers.lock | $(READY)
 lock: $(READY) ## resolve requirements.lock afresh
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade --no-header --no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate tests/bench/peers.in -o tests/bench/peers.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate tests/servers/swift.in -o tests/servers/swift.lock
 
 clean: ## remove the environment and caches; keeps datasets/, runs/ and data/
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(SWIFT) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find pipeline training evaluation tests -name __pycache__ -type d -prune -exec rm -rf {} +

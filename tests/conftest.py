@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pipeline.build import build  # noqa: E402
 from pipeline.executor import InlineExecutor  # noqa: E402
 from pipeline.recipe import load_recipe  # noqa: E402
+from tests.servers import Ceph, Moto, Server, Swift, serve, shared_folder  # noqa: E402
 
 SMALL = ("epochs=2", "mixing_set.count=24", "shards.samples_per_shard=500")
 """Overrides that make the digits preset two epochs of three shards."""
@@ -62,6 +64,41 @@ def ray_address() -> Iterator[str]:
     context = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield context.address_info["gcs_address"]
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """Run a mock S3 server, one for all test processes; never kill it."""
+    with serve(Moto, shared_folder("moto", tmp_path_factory)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """Run Ceph's S3 gateway, one for all test processes; never kill it."""
+    with serve(Ceph, shared_folder("ceph", tmp_path_factory)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """Run OpenStack Swift, one for all test processes; never kill it."""
+    with serve(Swift, shared_folder("swift", tmp_path_factory)) as server:
+        yield server
+
+
+@pytest.fixture(params=["moto", "ceph", "swift"])
+def any_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Return each store server in turn, the environment of this process set to reach it."""
+    server: Server = request.getfixturevalue(request.param)
+    server.use(monkeypatch)
+    return server
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """Return a prefix of a bucket that no other test has."""
+    return f"{request.node.originalname}-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
