@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.build import BuildReport
     from pipeline.executor import Executor
     from pipeline.recipe import Recipe
+    from pipeline.store import Store
 
 _LOSSES = 3
 _ZOOM = "pictures zoom"
@@ -154,7 +155,10 @@ def _parser() -> _Parser:
     preview = command("preview", "make a contact sheet and a page that show what was done")
     _add_root(preview)
     preview.add_argument(
-        "--out", type=_local_folder, metavar="DIR", help="where to write (default: ROOT.preview)"
+        "--out",
+        type=_local_folder,
+        metavar="DIR",
+        help="where to write (default: ROOT.preview, of a URI ./NAME.preview)",
     )
     preview.add_argument(
         "--samples",
@@ -171,7 +175,7 @@ def _add_recipe(parser: _Parser) -> None:
 
 
 def _add_root(parser: _Parser) -> None:
-    parser.add_argument("root", type=_local_folder, metavar="ROOT", help="folder of the dataset")
+    parser.add_argument("root", type=_root, metavar="ROOT", help="folder or URI of the dataset")
     _add_set(parser, "where the inputs lie now, such as source.path=/data/train")
 
 
@@ -199,21 +203,19 @@ def _add_execution(parser: _Parser) -> None:
     )
 
 
-def _root(text: str) -> str:
+def _root(text: str) -> Store:
     from pipeline.store import open_store
 
     try:
-        open_store(text)
+        return open_store(text)
     except DreamshardsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def _local_folder(text: str) -> Path:
     if "://" in text:
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}; allowed: a local folder (object stores are not supported yet)"
-        )
+        scheme = text.partition("://")[0]
+        raise argparse.ArgumentTypeError(f"got {scheme}://…; allowed: a local folder")
     return Path(text)
 
 
@@ -249,14 +251,15 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _build(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
     from pipeline.build import build
+    from pipeline.store import open_store
 
-    root = options.out or str(Path("datasets") / recipe.name)
+    root = options.out or open_store(Path("datasets", recipe.name))
     with _executor(options) as executor:
         report = build(recipe, root, executor)
     return _print_build(report, root)
 
 
-def _print_build(report: BuildReport, root: str) -> int:
+def _print_build(report: BuildReport, root: Store) -> int:
     from pipeline.progress import human_bytes, human_seconds, plural
 
     dataset = report.dataset
@@ -349,10 +352,19 @@ def _preview(options: argparse.Namespace) -> int:
     from pipeline.executor import InlineExecutor
     from pipeline.preview import preview
 
-    out = options.out or options.root.with_name(options.root.name + ".preview")
+    out = options.out or _beside(options.root, ".preview")
     for path in preview(options.root, out, options.samples, options.overrides, InlineExecutor()):
         print(path)
     return 0
+
+
+def _beside(root: Store, suffix: str) -> Path:
+    """Return a folder named after a root: beside a folder, in the working folder for a URI."""
+    from pipeline.store import LocalStore
+
+    if isinstance(root, LocalStore):
+        return root.folder.with_name(root.folder.name + suffix)
+    return Path(Path(str(root)).name + suffix)
 
 
 _COMMANDS = {

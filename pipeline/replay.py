@@ -33,6 +33,7 @@ from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import find_shard, read_manifest, read_payload
 from pipeline.sources.clips import ClipSource
+from pipeline.store import Root, open_store
 
 _PICTURE_AXES = 3
 U8 = npt.NDArray[np.uint8]
@@ -94,19 +95,20 @@ def encode_rows(inputs: Inputs, rows: pa.Table) -> list[bytes]:
 
 
 def replay(
-    root: Path, key: str, save: Path | None, overrides: Sequence[str], executor: Executor
+    root: Root, key: str, save: Path | None, overrides: Sequence[str], executor: Executor
 ) -> list[str]:
     """Render one sample again and compare it with the stored bytes; return lines that say what it is.
 
     Raises:
         DreamshardsError: there is no such sample, its inputs are not found, or its decisions or bytes differ.
     """
-    dataset = read_dataset(root)
+    store = open_store(root)
+    dataset = read_dataset(store)
     name, row = find_shard(dataset, key)
     (entry,) = (shard for shard in dataset["shards"] if shard["file"] == name.tar)
-    rows = read_manifest(root, name.manifest, entry["manifest_sha256"])
-    payload = read_payload(root, name, rows, row)
-    inputs = reopen_inputs(root, dataset, overrides, executor)
+    rows = read_manifest(store, name.manifest, entry["manifest_sha256"])
+    payload = read_payload(store, name, rows, row)
+    inputs = reopen_inputs(store, dataset, overrides, executor)
     one = rows.slice(row, 1)
     facts = one.to_pylist()[0]
     position = name.start + row
@@ -114,8 +116,8 @@ def replay(
     changed = [column for column in drawn if drawn[column] != facts[column]]
     if changed:
         raise DreamshardsError(
-            f"{root / name.manifest}: sample {key} is not what the recipe draws: {', '.join(changed)}; "
-            f"`dreamshards verify {root} --replay 1` lists all that is wrong"
+            f"{store.address(name.manifest)}: sample {key} is not what the recipe draws: "
+            f"{', '.join(changed)}; `dreamshards verify {store} --replay 1` lists all that is wrong"
         )
     (again,) = encode_rows(inputs, one)
     if save is not None:
@@ -123,9 +125,9 @@ def replay(
         _save(save, key, _pictures(inputs, render_rows(inputs, one)) | {"stored": stored})
     if again != payload:
         raise DreamshardsError(
-            f"{root / name.tar}: sample {key} rendered again gives other bytes "
+            f"{store.address(name.tar)}: sample {key} rendered again gives other bytes "
             f"({len(again)} against {len(payload)} stored); the tar was altered and its digests "
-            f"with it, or other package versions made it; see `dreamshards verify {root}`"
+            f"with it, or other package versions made it; see `dreamshards verify {store}`"
         )
     lines = [
         f"{key}: source {facts['source_id']}, label {facts['label']} "

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from threading import Lock
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.ahead import ahead
 from pipeline.damage import Fault, in_form, place_faults, record_faults, row_faults
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
@@ -29,10 +32,18 @@ from pipeline.shards.dataset import Json, read_dataset, read_sealed
 from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME, ShardName, keys
 from pipeline.shards.manifest import PLACE_FIELDS, read_rows
 from pipeline.shards.reader import shard_names
+from pipeline.store import LocalStore, MissingObjectError, Root, Store, StoreError, open_store
 from pipeline.variants import num_frames
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _REPLAY_CHUNK = 256
 """Pictures rendered at a time."""
+_PIECE_BYTES = 8 << 20
+"""Read of a tar at a time."""
+_REQUESTS = 8
+"""Files read from an object store at a time."""
 
 
 @dataclass
@@ -49,8 +60,8 @@ class _Epoch(NamedTuple):
     """What dataset.json says of one epoch's files."""
 
     merged: Json
-    names: list[ShardName]
-    entries: list[Json]
+    names: tuple[ShardName, ...]
+    entries: tuple[Json, ...]
 
 
 class _Rows(NamedTuple):
@@ -61,7 +72,7 @@ class _Rows(NamedTuple):
 
 
 def verify(
-    root: Path, fraction: float, overrides: Sequence[str], executor: Executor
+    root: Root, fraction: float, overrides: Sequence[str], executor: Executor
 ) -> VerifyReport:
     """Check the root's files against dataset.json; with a `fraction`, plan and render that share again.
 
@@ -69,41 +80,55 @@ def verify(
         DreamshardsError: there is no complete build to check, dataset.json is altered, or the inputs that a
             replay needs are not found.
     """
-    dataset = read_dataset(root)
-    inputs = reopen_inputs(root, dataset, overrides, executor) if fraction > 0 else None
+    store = open_store(root)
+    dataset = read_dataset(store)
+    inputs = reopen_inputs(store, dataset, overrides, executor) if fraction > 0 else None
     report = VerifyReport()
-    report.faults += _check_recipe(root, dataset)
-    report.faults += _check_listing(root, dataset)
-    codec, recipe = dataset["sample"]["codec"], parse_recipe(dataset["recipe"], f"recipe of {root}")
-    progress = ShardProgress(len(dataset["shards"]), dataset["samples"])
-    with progress, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    report.faults += _check_recipe(store, dataset)
+    report.faults += _check_listing(store, dataset)
+    codec = dataset["sample"]["codec"]
+    recipe = parse_recipe(dataset["recipe"], f"recipe of {store}")
+    one_at_a_time = Lock()
+    with ShardProgress(len(dataset["shards"]), dataset["samples"]) as progress:
         for epoch in _epochs(dataset):
-            tables = _check_manifests(root, epoch, plan_fields(recipe), report)
+            tables = _check_manifests(store, epoch, plan_fields(recipe), report)
             shards = list(zip(epoch.names, epoch.entries, tables, strict=True))
-            found = threads.map(lambda shard: _check_tar(root, codec, *shard), shards)
+
+            def check(shard: tuple[ShardName, Json, _Rows | None]) -> list[Fault]:
+                return _check_tar(store, codec, *shard, one_at_a_time)
+
+            found = _in_threads(store, check, shards)
             for (name, entry, table), faults in zip(shards, found, strict=True):
                 report.faults += faults
                 if inputs is not None and table is not None:
-                    _replay_shard(root, inputs, name, table, fraction, report)
+                    _replay_shard(store, inputs, name, table, fraction, report)
                 report.num_shards += 1
                 report.num_samples += entry["samples"]
                 progress.advance(entry["samples"], entry["bytes"])
     return report
 
 
+def _in_threads(store: Store, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield work(item) for each item, in order: as many at once as keep this machine or the network busy."""
+    num_threads = len(os.sched_getaffinity(0))
+    if not isinstance(store, LocalStore):
+        num_threads = max(_REQUESTS, num_threads)
+    return ahead(work, items, 2 * num_threads, num_threads)
+
+
 def _epochs(dataset: Json) -> Iterator[_Epoch]:
-    names = shard_names(dataset)
-    for epoch, merged in enumerate(dataset["manifests"]):
-        shards = zip(names, dataset["shards"], strict=True)
-        pairs = [(name, entry) for name, entry in shards if name.epoch == epoch]
-        yield _Epoch(merged, [name for name, _ in pairs], [entry for _, entry in pairs])
+    shards = zip(shard_names(dataset), dataset["shards"], strict=True)
+    for epoch, of_epoch in groupby(shards, lambda shard: shard[0].epoch):
+        names, entries = zip(*of_epoch, strict=True)
+        yield _Epoch(dataset["manifests"][epoch], names, entries)
 
 
-def _check_recipe(root: Path, dataset: Json) -> list[Fault]:
+def _check_recipe(root: Store, dataset: Json) -> list[Fault]:
     try:
         stored = read_sealed(root, RECIPE_NAME)
     except DreamshardsError as error:
-        return [Fault(RECIPE_NAME, None, str(error).removeprefix(f"{root / RECIPE_NAME}: "))]
+        reason = str(error).removeprefix(f"{root.address(RECIPE_NAME)}: ")
+        return [Fault(RECIPE_NAME, None, reason)]
     if stored is None:
         return [Fault(RECIPE_NAME, None, "is missing")]
     if stored["identity"] != dataset["identity"]:
@@ -111,39 +136,53 @@ def _check_recipe(root: Path, dataset: Json) -> list[Fault]:
     return []
 
 
-def _check_listing(root: Path, dataset: Json) -> list[Fault]:
+def _check_listing(root: Store, dataset: Json) -> list[Fault]:
     """Name what does not belong; what is missing is named where it is read."""
     expected = {DATASET_NAME, RECIPE_NAME}
     expected |= {entry["file"] for entry in dataset["manifests"]}
     for entry in dataset["shards"]:
         expected |= {entry["file"], entry["manifest"]}
-    own_folders = {file.split("/")[0] for file in expected if "/" in file}
-    found: set[Path] = set()
     faults: list[Fault] = []
+    if isinstance(root, LocalStore):
+        own_folders = {file.split("/")[0] for file in expected if "/" in file}
+        foreign = _names_in_folder(root.folder, faults) - expected - own_folders
+    else:
+        foreign = {entry.path for entry in root.entries() if entry.path not in expected}
+    faults += [Fault(file, None, "does not belong to this dataset") for file in sorted(foreign)]
+    return faults
+
+
+def _names_in_folder(root: Path, faults: list[Fault]) -> set[str]:
+    """Return what lies below a folder, links and empty folders too; what cannot be listed is a fault."""
 
     def unreadable(error: OSError) -> None:
         file = Path(error.filename).relative_to(root).as_posix()
         faults.append(Fault(file, None, f"cannot be read: {error.strerror}"))
 
+    found: set[Path] = set()
     for name, folders, files in os.walk(root, onerror=unreadable):
         folder = Path(name)
         found |= {folder / file for file in files}
         found |= {folder / link for link in folders if (folder / link).is_symlink()}
         found |= set() if folders or files else {folder}
-    foreign = {path.relative_to(root).as_posix() for path in found} - expected - own_folders
-    faults += [Fault(file, None, "does not belong to this dataset") for file in sorted(foreign)]
-    return faults
+    return {path.relative_to(root).as_posix() for path in found}
 
 
-def _read(root: Path, file: str, faults: list[Fault]) -> bytes | None:
-    """Return a file's content, or None and a fault."""
-    path = root / file
+def _asked(
+    root: Store, file: str, faults: list[Fault], ask: Callable[..., R], *what: int
+) -> R | None:
+    """Return ask(file, *what), or None and a fault."""
+    if isinstance(root, LocalStore):
+        path = root.folder / file
+        if path.exists() and not path.is_file():  # a pipe, say, from which to read is to wait
+            faults.append(Fault(file, None, "is not a file"))
+            return None
     try:
-        if path.is_file():  # not a pipe, say, from which to read is to wait
-            return path.read_bytes()
-        faults.append(Fault(file, None, "is not a file" if path.exists() else "is missing"))
-    except OSError as error:
-        faults.append(Fault(file, None, f"cannot be read: {error.strerror}"))
+        return ask(file, *what)
+    except MissingObjectError:
+        faults.append(Fault(file, None, "is missing"))
+    except StoreError as error:
+        faults.append(Fault(file, None, f"cannot be read: {error.reason}"))
     return None
 
 
@@ -151,7 +190,7 @@ def _read(root: Path, file: str, faults: list[Fault]) -> bytes | None:
 
 
 def _check_manifests(
-    root: Path, epoch: _Epoch, plan: Sequence[pa.Field], report: VerifyReport
+    root: Store, epoch: _Epoch, plan: Sequence[pa.Field], report: VerifyReport
 ) -> list[_Rows | None]:
     """Check one epoch's manifests; return each shard's rows, from an unaltered copy where there is one."""
     fields = (*PLACE_FIELDS, *plan)
@@ -177,10 +216,10 @@ def _check_manifests(
 
 
 def _read_rows(
-    root: Path, file: str, sha256: str, form: tuple[int, Sequence[pa.Field]], faults: list[Fault]
+    root: Store, file: str, sha256: str, form: tuple[int, Sequence[pa.Field]], faults: list[Fault]
 ) -> tuple[pa.Table | None, bool]:
     """Return a manifest's rows if they have the form they should, and whether the file is as written."""
-    content = _read(root, file, faults)
+    content = _asked(root, file, faults, root.read)
     if content is None:
         return None, False
     found = hashlib.sha256(content).hexdigest()
@@ -198,32 +237,54 @@ def _read_rows(
 
 
 def _check_tar(
-    root: Path, suffix: str, name: ShardName, entry: Json, table: _Rows | None
+    root: Store, suffix: str, name: ShardName, entry: Json, table: _Rows | None, alone: Lock
 ) -> list[Fault]:
-    """Compare a tar with its digest; where they differ, find the samples and the part of each."""
+    """Compare a tar with its digest; where they differ, find the samples and the part of each.
+
+    Only a tar that differs is held in memory whole, one at a time, which `alone` sees to.
+    """
     faults: list[Fault] = []
-    content = _read(root, name.tar, faults)
-    if content is None:
+    read = _asked(root, name.tar, faults, partial(_sum, root))
+    if read is None:
         return faults
-    if hashlib.sha256(content).hexdigest() == entry["sha256"]:
-        ends = content.endswith(tar.END_OF_ARCHIVE)
-        return [] if ends else [Fault(name.tar, None, "does not end as an archive does")]
-    if len(content) != entry["bytes"]:
-        what = f"has {len(content):,} bytes, dataset.json says {entry['bytes']:,}"
+    if read.sha256 == entry["sha256"]:
+        return [] if read.ends else [Fault(name.tar, None, "does not end as an archive does")]
+    if read.num_bytes != entry["bytes"]:
+        what = f"has {read.num_bytes:,} bytes, dataset.json says {entry['bytes']:,}"
         faults.append(Fault(name.tar, None, what))
-    if table is not None:
-        faults += record_faults(name, table.rows, content, suffix)
-    else:
+    if table is None:
         what = "altered, and no manifest is left to say which samples"
-        faults.append(Fault(name.tar, None, what))
+        return [*faults, Fault(name.tar, None, what)]
+    with alone:
+        content = _asked(root, name.tar, faults, root.read)
+        if content is not None:
+            faults += record_faults(name, table.rows, content, suffix)
     return faults or [Fault(name.tar, None, "altered after its last sample")]
+
+
+class _Sum(NamedTuple):
+    """What a tar's bytes add up to: their number and SHA-256, and whether they end as an archive does."""
+
+    num_bytes: int
+    sha256: str
+    ends: bool
+
+
+def _sum(root: Store, file: str) -> _Sum:
+    num_bytes, sha256, piece = root.size(file), hashlib.sha256(), b""
+    for start in range(0, num_bytes, _PIECE_BYTES):
+        piece = piece[-len(tar.END_OF_ARCHIVE) :]
+        more = root.read_range(file, start, min(_PIECE_BYTES, num_bytes - start))
+        sha256.update(more)
+        piece += more
+    return _Sum(num_bytes, sha256.hexdigest(), piece.endswith(tar.END_OF_ARCHIVE))
 
 
 # ── replay ──
 
 
 def _replay_shard(
-    root: Path,
+    root: Store,
     inputs: Inputs,
     name: ShardName,
     table: _Rows,
@@ -248,7 +309,7 @@ def _replay_shard(
 
 
 def _replay_rows(
-    root: Path,
+    root: Store,
     inputs: Inputs,
     name: ShardName,
     table: _Rows,
@@ -267,20 +328,9 @@ def _replay_rows(
         if changed:
             yield Fault(table.file, key, f"not what the recipe makes: {', '.join(changed)}")
         record = records.content[records.starts[i] :][: int(tar.record_bytes(records.sizes)[i])]
-        stored = _read_at(root / name.tar, found[i]["offset"] - tar.BLOCK, len(record))
+        start = max(0, found[i]["offset"] - tar.BLOCK)
+        stored = _asked(root, name.tar, [], root.read_range, start, len(record))
         if stored is not None and stored != record.tobytes():
             same = stored[tar.BLOCK :][: len(payload)] == payload
             what = "other header, label or padding" if same else "other bytes"
             yield Fault(name.tar, key, f"rendered again gives {what}")
-
-
-def _read_at(path: Path, offset: int, size: int) -> bytes | None:
-    """Return bytes of a file, None where it cannot be read, which was reported before."""
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, offset))
-            return file.read(size)
-    except OSError:
-        return None

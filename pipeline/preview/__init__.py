@@ -24,6 +24,7 @@ from pipeline.preview.sheet import draw_sheet
 from pipeline.preview.videos import PATTERN, write_video
 from pipeline.publish import publish, publish_bytes
 from pipeline.shards.dataset import Json, read_dataset
+from pipeline.store import LocalStore, Root, Store, open_store
 from pipeline.variants import variants_of
 
 I32 = npt.NDArray[np.int32]
@@ -39,7 +40,7 @@ _MAX_EPOCHS, _MAX_CLIP_EPOCHS, _MAX_VARIANTS = 4, 2, 15
 
 
 def preview(
-    root: Path, out: Path, num_samples: int | None, overrides: Sequence[str], executor: Executor
+    root: Root, out: Path, num_samples: int | None, overrides: Sequence[str], executor: Executor
 ) -> list[Path]:
     """Write a contact sheet and a page of up to `num_samples` sources, and videos of clips; return paths.
 
@@ -50,17 +51,18 @@ def preview(
         DreamshardsError: the root is not complete or is damaged, its inputs are not found, or `out`
             is not writable.
     """
-    dataset = read_dataset(root)
-    _check_out(root, out)
-    inputs = reopen_inputs(root, dataset, overrides, executor)
+    store = open_store(root)
+    dataset = read_dataset(store)
+    _check_out(store, out)
+    inputs = reopen_inputs(store, dataset, overrides, executor)
     clips = inputs.recipe.makes_clips
     most = num_samples or (_NUM_CLIPS if clips else _NUM_PICTURES)
     sources = choose_sources(inputs.source.labels, most)
     epochs = choose_epochs(dataset, _MAX_CLIP_EPOCHS if clips else _MAX_EPOCHS)
     if not clips:
-        shown = gather_pictures(root, dataset, inputs, epochs, sources)
+        shown = gather_pictures(store, dataset, inputs, epochs, sources)
         return [_write_sheet(out, shown), _write_page(out, render_page(shown))]
-    played = gather_clips(root, dataset, inputs, epochs, sources, executor)
+    played = gather_clips(store, dataset, inputs, epochs, sources, executor)
     videos = _write_videos(out, played)
     return [_write_sheet(out, played), _write_page(out, render_clip_page(played)), *videos]
 
@@ -87,9 +89,9 @@ def _write_videos(out: Path, shown: ClipPreview) -> list[Path]:
     return [write_video(out, take, shown.about.partner, shown.frames_per_s) for take in takes]
 
 
-def _check_out(root: Path, out: Path) -> None:
+def _check_out(root: Store, out: Path) -> None:
     """Refuse a folder inside the root, a file, and a folder whose page is somebody else's."""
-    if out.resolve().is_relative_to(root.resolve()):
+    if isinstance(root, LocalStore) and out.resolve().is_relative_to(root.folder.resolve()):
         raise UsageError(
             f"--out {out} lies inside the dataset {root}, where `dreamshards verify` would call the "
             "files foreign; nothing was written; give --out a folder beside it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from pipeline.shards.dataset import Json
 from pipeline.shards.layout import epoch_manifest
 from pipeline.shards.reader import find_shard, read_payload, rows_of_sources
 from pipeline.sources import ClipSource
+from pipeline.store import Store
 
 U8 = npt.NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ class _Shown(NamedTuple):
 
 
 def gather_pictures(
-    root: Path, dataset: Json, inputs: Inputs, epochs: list[int], sources: list[int]
+    root: Store, dataset: Json, inputs: Inputs, epochs: list[int], sources: list[int]
 ) -> Preview:
     """Read the samples that some source pictures became in a few epochs, and what they were made from.
 
@@ -67,7 +67,7 @@ def gather_pictures(
 
 
 def gather_clips(
-    root: Path,
+    root: Store,
     dataset: Json,
     inputs: Inputs,
     epochs: list[int],
@@ -119,7 +119,7 @@ def _names(dataset: Json, inputs: Inputs, index: int) -> tuple[str, str]:
     return printable(inputs.source.ids[index].as_py()), printable(dataset["classes"][label])
 
 
-def _read(root: Path, dataset: Json, inputs: Inputs, epoch: int, sources: list[int]) -> _Shown:
+def _read(root: Store, dataset: Json, inputs: Inputs, epoch: int, sources: list[int]) -> _Shown:
     rows = rows_of_sources(root, epoch_manifest(epoch), sources)
     codec = CODECS[dataset["sample"]["codec"]]
     facts = rows.to_pylist()

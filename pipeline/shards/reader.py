@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +13,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
 from pipeline.shards.layout import DATASET_NAME, ShardName, parse_key
 from pipeline.shards.manifest import read_rows
-from pipeline.store import Root, StoreError, open_store
+from pipeline.store import MissingObjectError, Root, StoreError, open_store
 
 
 def shard_names(dataset: Json) -> list[ShardName]:
@@ -71,7 +70,7 @@ def read_manifest(
         raise DreamshardsError(f"{address}: {error}; {advice}") from error
 
 
-def read_payload(root: Path, name: ShardName, rows: pa.Table, row: int) -> bytes:
+def read_payload(root: Root, name: ShardName, rows: pa.Table, row: int) -> bytes:
     """Return the payload of one row of a shard's manifest, its CRC-32 checked.
 
     Raises:
@@ -80,37 +79,40 @@ def read_payload(root: Path, name: ShardName, rows: pa.Table, row: int) -> bytes
     key, offset, size, crc = (
         rows[field][row].as_py() for field in ("key", "offset", "size", "crc32")
     )
-    path = root / name.tar
+    store = open_store(root)
+    address = store.address(name.tar)
     try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            payload = file.read(size)
-    except OSError as error:
-        raise DreamshardsError(f"{path}: {error.strerror}, sample {key}") from error
-    if len(payload) != size:
+        payload = store.read_range(name.tar, offset, size)
+    except MissingObjectError as error:
+        raise DreamshardsError(f"{error}, sample {key}") from error
+    except StoreError as error:
+        found = max(0, store.size(name.tar) - offset)
+        if found >= size:
+            raise DreamshardsError(f"{error}, sample {key}") from error
         raise DreamshardsError(
-            f"{path}: sample {key} ends after {len(payload)} of {size} bytes; the tar is truncated"
-        )
+            f"{address}: sample {key} ends after {found} of {size} bytes; the tar is truncated"
+        ) from error
     found = zlib.crc32(payload)
     if found != crc:
         raise DreamshardsError(
-            f"{path}: sample {key} has CRC-32 {found:08x}, its manifest says {crc:08x}; the tar is altered"
+            f"{address}: sample {key} has CRC-32 {found:08x}, its manifest says {crc:08x}; the tar is altered"
         )
     return payload
 
 
-def rows_of_sources(root: Path, epoch_file: str, sources: list[int]) -> pa.Table:
+def rows_of_sources(root: Root, epoch_file: str, sources: list[int]) -> pa.Table:
     """Return the rows of one epoch's manifest for some source indices, in the order asked for.
 
     Raises:
         DreamshardsError: the manifest is missing or unreadable, or lacks one of them.
     """
-    rows = read_manifest(root, epoch_file)
+    store = open_store(root)
+    rows = read_manifest(store, epoch_file)
     places = pc.index_in(pa.array(sources, pa.int64()), value_set=rows["source_index"])
     if places.null_count:
         lost = sources[places.is_null().index(True).as_py()]
         raise DreamshardsError(
-            f"{root / epoch_file}: no row has source_index {lost}; "
-            f"`dreamshards verify {root}` lists what is wrong"
+            f"{store.address(epoch_file)}: no row has source_index {lost}; "
+            f"`dreamshards verify {store}` lists what is wrong"
         )
     return rows.take(places)
