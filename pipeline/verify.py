@@ -321,16 +321,24 @@ def _replay_rows(
     payloads = encode_rows(inputs, drawn)
     records = tar.pack(shard_keys, inputs.recipe.shards.codec, payloads, drawn["label"].to_numpy())
     found = table.rows.take(places).to_pylist()
-    for i, decided in enumerate(drawn.to_pylist()):
+    sizes = tar.record_bytes(records.sizes).tolist()
+    spans = [
+        (max(0, row["offset"] - tar.BLOCK), size) for row, size in zip(found, sizes, strict=True)
+    ]
+    stored = _in_threads(root, partial(_stored, root, name.tar), spans)
+    for i, (decided, content) in enumerate(zip(drawn.to_pylist(), stored, strict=True)):
         key, payload = shard_keys[i].tobytes().decode(), payloads[i]
         expected = {**decided, "size": len(payload), "crc32": zlib.crc32(payload)}
         changed = [column for column in expected if expected[column] != found[i][column]]
         if changed:
             yield Fault(table.file, key, f"not what the recipe makes: {', '.join(changed)}")
-        record = records.content[records.starts[i] :][: int(tar.record_bytes(records.sizes)[i])]
-        start = max(0, found[i]["offset"] - tar.BLOCK)
-        stored = _asked(root, name.tar, [], root.read_range, start, len(record))
-        if stored is not None and stored != record.tobytes():
-            same = stored[tar.BLOCK :][: len(payload)] == payload
+        record = records.content[records.starts[i] :][: sizes[i]]
+        if content is not None and content != record.tobytes():
+            same = content[tar.BLOCK :][: len(payload)] == payload
             what = "other header, label or padding" if same else "other bytes"
             yield Fault(name.tar, key, f"rendered again gives {what}")
+
+
+def _stored(root: Store, file: str, span: tuple[int, int]) -> bytes | None:
+    """Return (start, size) bytes of a file, None where they cannot be read, which was reported before."""
+    return _asked(root, file, [], root.read_range, *span)

@@ -20,6 +20,7 @@ from pipeline.build import build
 from pipeline.executor import InlineExecutor
 from pipeline.recipe import load_recipe
 from pipeline.shards.dataset import write_sealed
+from pipeline.store import Root
 from pipeline.verify import VerifyReport, verify
 
 CLASSES = ("ant", "bee", "cat")
@@ -59,7 +60,7 @@ def build_tiny(folder: Path, *overrides: str) -> Path:
     return root
 
 
-def check(root: Path, fraction: float = 0.0, *overrides: str) -> VerifyReport:
+def check(root: Root, fraction: float = 0.0, *overrides: str) -> VerifyReport:
     """Verify in this process."""
     return verify(root, fraction, overrides, InlineExecutor())
 
