@@ -1,45 +1,25 @@
-"""Building into an object store and checking, replaying and showing what is there: a mock S3 server."""
+"""Building into an object store and checking, replaying and showing what is there: each S3 server."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 from pipeline import verify as verify_module
 from pipeline.cli import main
-from pipeline.store import Store, open_store
+from pipeline.store import open_store
 from tests.conftest import tree
+from tests.servers import Moto, Server
 from tests.tiny import KEY, MANIFEST, MERGED, TAR, build_tiny, check, flipped, planted
 
 
-def tree_of(store: Store) -> dict[str, str]:
-    """Return the SHA-256 of every object of a store, by relative path."""
-    return {
-        entry.path: hashlib.sha256(store.read(entry.path)).hexdigest() for entry in store.entries()
-    }
-
-
-@pytest.fixture(scope="module")
-def bucket(endpoint: str) -> Iterator[str]:
-    client = boto3.client("s3", endpoint_url=endpoint)
-    client.create_bucket(Bucket="roots")
-    yield "roots"
-    for entry in client.list_objects_v2(Bucket="roots").get("Contents", []):
-        client.delete_object(Bucket="roots", Key=entry["Key"])
-    client.delete_bucket(Bucket="roots")
-
-
 @pytest.fixture
-def uri(bucket: str, endpoint: str, request: pytest.FixtureRequest) -> str:
-    """Return where a root may lie: a prefix of this test's own, with options that are nobody's business."""
-    prefix = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
-    host = endpoint.removeprefix("http://")
-    options = f"scheme=http&endpoint_override={host}"
-    return f"s3://someone:secret@{bucket}/{prefix}?{options}"
+def uri(any_store: Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return where a root may lie on each server, with keys and options that are nobody's business."""
+    for name in any_store.environment:
+        monkeypatch.delenv(name)
+    return any_store.full_uri(prefix)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +29,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_takes_a_uri(
+    any_store: Server,
+    prefix: str,
     uri: str,
     tiny: Path,
     tmp_path: Path,
@@ -62,7 +44,7 @@ def test_every_command_takes_a_uri(
     out = capfd.readouterr().out.splitlines()
     assert out[0].startswith(f"{name}: complete; 1 epoch × 24 samples in 3 shards")
     assert out[-1] == f"      dreamshards preview {name}"
-    assert tree_of(open_store(uri)) == tree(tiny)
+    assert any_store.tree(prefix) == tree(tiny)
     assert main(["build", recipe, "--inline", "--out", uri]) == 0
     assert "nothing was left to do" in capfd.readouterr().out
     assert main(["verify", uri, "--replay", "1"]) == 0
@@ -79,14 +61,14 @@ def test_every_command_takes_a_uri(
     assert main(["preview", str(tiny), "--out", "expected"]) == 0
     shown = Path(name.rpartition("/")[2] + ".preview")
     assert tree(shown) == tree(Path("expected"))
-    assert tree_of(open_store(uri)) == tree(tiny)
-    assert "secret" not in "".join(capfd.readouterr())
+    assert any_store.tree(prefix) == tree(tiny)
+    assert any_store.secret_key not in "".join(capfd.readouterr())
 
 
 def test_a_folder_that_must_be_local_is_refused_without_its_secrets(
-    uri: str, tiny: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["preview", str(tiny), "--out", uri]) == 2
+    assert main(["preview", str(tiny), "--out", "s3://key:secret@bucket/x?region=y"]) == 2
     assert capsys.readouterr().err == (
         "dreamshards: error: argument --out: got s3://…; allowed: a local folder; "
         "see dreamshards preview --help\n"
@@ -103,8 +85,9 @@ def test_what_is_no_root_is_told(uri: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_faults_are_those_that_the_same_files_have_in_a_folder(
-    uri: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    moto: Moto, prefix: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    uri = moto.full_uri(prefix)
     monkeypatch.setattr(verify_module, "_PIECE_BYTES", 9000)
     store = open_store(uri)
     files = {file: (tiny / file).read_bytes() for file in tree(tiny)}
