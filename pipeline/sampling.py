@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ from pipeline.shards.codecs import CODECS, Encoding, record_bytes
 from pipeline.shards.layout import TARGET_SHARD_BYTES, count_shards
 from pipeline.sources.clips import ClipSource
 from pipeline.sources.images import resize_shorter_side
-from pipeline.sources.source import PictureSource
+from pipeline.sources.source import FileSource, PictureSource
+from pipeline.sources.video_source import VideoSource
 from pipeline.variants import num_frames
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
+
+_AHEAD_ROWS, _AHEAD_BYTES = 256, 32 << 20
+"""Samples whose files are read before their turn, and about how much of them."""
 
 
 class Inputs(NamedTuple):
@@ -139,6 +144,35 @@ def draw_plan(inputs: Inputs, epoch: int, start: int, stop: int) -> Plan:
             False  # what is drawn stays, and kernels take such arrays as they are
         )
     return plan
+
+
+def parts_ahead(inputs: Inputs, plan: Plan, step: int) -> Iterator[Plan]:
+    """Yield the plan's rows, `step` at a time, while the files of the next parts are read ahead."""
+    waiting: deque[tuple[Plan, int]] = deque()
+    begun = num_bytes = 0
+    for start in range(0, len(plan.sources), step):
+        while begun < len(plan.sources) and (
+            begun == start or (begun - start < _AHEAD_ROWS and num_bytes < _AHEAD_BYTES)
+        ):
+            rows = plan.rows(begun, begun + step)
+            waiting.append((rows, _expect(inputs, rows)))
+            num_bytes += waiting[-1][1]
+            begun += step
+        rows, done_bytes = waiting.popleft()
+        num_bytes -= done_bytes
+        yield rows
+
+
+def _expect(inputs: Inputs, rows: Plan) -> int:
+    """Let the source begin to read what some rows need; return how many bytes that are."""
+    source = inputs.source
+    family: Any = rows.augmentation
+    if not isinstance(source, FileSource | VideoSource):
+        return 0
+    indices = [rows.sources]
+    if hasattr(family, "second_source_index"):
+        indices.append(family.second_source_index[family.label_weight < 1])
+    return source.expect(np.concatenate(indices))
 
 
 def plan_shape(inputs: Inputs, plan: Plan) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from pipeline.sampling import (
     Plan,
     draw_plan,
     encode_samples,
+    parts_ahead,
     plan_columns,
     plan_fields,
     plan_shape,
@@ -253,9 +254,7 @@ def _rendered(inputs: Inputs, plan: Plan) -> Iterator[tar.Payloads]:
     """Render a plan and encode its samples, some at a time."""
     recipe = inputs.recipe
     codec, shape = CODECS[recipe.shards.codec], plan_shape(inputs, plan)
-    chunk = chunk_rows(recipe, shape)
-    for start in range(0, len(plan.sources), chunk):
-        rows = plan.rows(start, start + chunk)
+    for rows in parts_ahead(inputs, plan, chunk_rows(recipe, shape)):
         if codec.prefix is None:
             yield encode_samples(recipe, render_plan(inputs, rows))
         else:

@@ -1,4 +1,6 @@
-"""Files below a folder that a mixing set is made of: listed, hashed, read, and those that cannot be."""
+"""Files that a mixing set is made of, below a folder or in an object store: listed, hashed, read, and those
+that cannot be.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,18 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.ahead import ahead
 from pipeline.errors import DreamshardsError, UnreadableFile, UsageError
 from pipeline.picture_sections import FolderPictures, ZoomVideoPictures
 from pipeline.progress import PlainProgress
-from pipeline.sources.folder_listing import FileKind
+from pipeline.sources.ahead import read_each
+from pipeline.sources.folder_listing import FileKind, visible_objects
 from pipeline.sources.source import Skipped
+from pipeline.store import LocalStore, Store, StoreError, open_input
 
 _HASH_THREADS = 16
 _BLOCK_BYTES = 1 << 20
@@ -35,24 +40,28 @@ class File(NamedTuple):
     sha256: str
 
 
-def listed(root: Path, kind: FileKind) -> list[str]:
+def listed(root: Store, kind: FileKind) -> list[str]:
     """Return the relative paths, with `/`, of all files of a kind at any depth, sorted.
 
     Names that start with a dot are ignored, files and folders alike; links are followed.
 
     Raises:
-        UsageError: no such folder, no such files in it, a name that is not UTF-8, a link that leads back to a
-            folder it lies in, a folder that cannot be listed.
+        UsageError: no such folder, no such files in it, a name that is not UTF-8 or leaves the folder, a
+            link that leads back to a folder it lies in, a folder that cannot be listed.
+        StoreError: the store does not answer.
     """
-    if not root.is_dir():
-        found = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UsageError(
-            f"mixing_set.path = {str(root)!r} {found}; allowed: a folder of {kind.name}s"
-        )
-    ids = sorted(_below(root, "", (), kind))
+    where = f"mixing_set.path = {str(root)!r}"
+    if isinstance(root, LocalStore):
+        if not root.folder.is_dir():
+            found = "is a file, not a folder" if root.folder.exists() else "does not exist"
+            raise UsageError(f"{where} {found}; allowed: a folder of {kind.name}s")
+        ids = sorted(_below(root.folder, "", (), kind))
+    else:
+        objects = visible_objects(root, "mixing_set.path")
+        ids = sorted(entry.path for entry in objects if kind.has(entry.path))
     if not ids:
         raise UsageError(
-            f"mixing_set.path = {str(root)!r} holds no {kind.name}s at any depth; accepted: "
+            f"{where} holds no {kind.name}s at any depth; accepted: "
             f"{', '.join(sorted(kind.suffixes))}"
         )
     for name in ids:
@@ -60,8 +69,7 @@ def listed(root: Path, kind: FileKind) -> list[str]:
             name.encode()
         except UnicodeEncodeError as error:
             raise UsageError(
-                f"mixing_set.path = {str(root)!r}: the file name {os.fsencode(name)!r} is not "
-                "UTF-8; rename the file"
+                f"{where}: the file name {os.fsencode(name)!r} is not UTF-8; rename the file"
             ) from error
     return ids
 
@@ -89,50 +97,70 @@ def _below(
             yield place + entry.name
 
 
-def hashed(root: Path, ids: Sequence[str]) -> list[File]:
+def hashed(root: Store, ids: Sequence[str]) -> list[File]:
     """Read every file once, for the key of the set."""
     progress = PlainProgress("mixing set: checking", len(ids), "files")
     files = []
-    with ThreadPoolExecutor(_HASH_THREADS) as threads:  # both reading and hashing release the GIL
-        for name, sha256 in zip(
-            ids, threads.map(lambda name: _sha256(root / name), ids), strict=True
-        ):
-            files.append(File(name, sha256))
-            progress.show(len(files))
+    # both reading and hashing release the GIL
+    for name, sha256 in zip(
+        ids, ahead(partial(_sha256, root), ids, 2 * _HASH_THREADS, _HASH_THREADS), strict=True
+    ):
+        files.append(File(name, sha256))
+        progress.show(len(files))
     return files
 
 
-def _sha256(path: Path) -> str:
+def _sha256(root: Store, name: str) -> str:
+    """Return the SHA-256 of a file, or nothing: it is reported when its turn to be decoded comes."""
+    if not isinstance(root, LocalStore):
+        return hashlib.sha256(root.read(name)).hexdigest()
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with (root.folder / name).open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
     except OSError:
-        return ""  # reported with its reason when its turn to be decoded comes
+        return ""
     return digest.hexdigest()
 
 
-def read(root: Path, file: File) -> bytes:
+def read(root: Store, file: File) -> bytes:
     """Return the content of a file that was hashed.
 
     Raises:
         UnreadableFile: it is gone or closed to this user.
         DreamshardsError: it changed since, or something else than the file is wrong.
     """
-    path = root / file.id
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        if error.errno not in _FAULTS_OF_THE_FILE:
+        data = root.read(file.id)
+    except StoreError as error:
+        if getattr(error.__cause__, "errno", None) not in _FAULTS_OF_THE_FILE:
             raise DreamshardsError(
-                f"cannot read {path}: {error.strerror}; this is no fault of the file; set it right, "
+                f"cannot read {error.address}: {error.reason}; this is no fault of the file; set it right, "
                 "then run the same command"
             ) from error
-        raise UnreadableFile(str(error.strerror)) from error
+        raise UnreadableFile(error.reason) from error
     if file.sha256 and hashlib.sha256(data).hexdigest() != file.sha256:
-        raise DreamshardsError(f"{path} changed while the mixing set was being made; run again")
+        raise DreamshardsError(
+            f"{root.address(file.id)} changed while the mixing set was being made; run again"
+        )
     return data
+
+
+def read_all(root: Store, files: Sequence[File]) -> Iterator[bytes | UnreadableFile]:
+    """Yield the content of each file, or why it cannot be read.
+
+    Raises:
+        DreamshardsError: as `read`.
+    """
+    return read_each(partial(_read_or_reason, root), root, files)
+
+
+def _read_or_reason(root: Store, file: File) -> bytes | UnreadableFile:
+    try:
+        return read(root, file)
+    except UnreadableFile as error:
+        return error
 
 
 def check_skipped(
@@ -156,7 +184,7 @@ def check_skipped(
     raise DreamshardsError(
         "\n".join(
             [
-                f"{len(skipped)} of {num_files} {noun} in mixing_set.path = {config.path!r} "
+                f"{len(skipped)} of {num_files} {noun} in mixing_set.path = {str(open_input(config.path))!r} "
                 f"are unreadable; {advice}",
                 *lines,
             ]

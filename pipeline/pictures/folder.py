@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from pipeline.executor import Executor
 from pipeline.picture_sections import FolderPictures
 from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
-from pipeline.pictures.files import File, check_skipped, hashed, listed, read
+from pipeline.pictures.files import File, check_skipped, hashed, listed, read_all
 from pipeline.pictures.picture_set import PictureSet, evenly
 from pipeline.sources.folder_listing import PICTURES
 from pipeline.sources.images import (
@@ -32,6 +31,7 @@ from pipeline.sources.images import (
     resize_shorter_side,
 )
 from pipeline.sources.source import Skipped
+from pipeline.store import Store, open_input
 
 _FORMAT = "folder-2"
 """Part of the key; a change of what is made from the same files takes a new name."""
@@ -43,7 +43,7 @@ class _Job(NamedTuple):
 
 
 class _Shared(NamedTuple):
-    root: Path  # absolute
+    root: Store
     size: int
 
 
@@ -53,7 +53,7 @@ def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureS
     Of more than `config.count`, every so many-th is taken, evenly spread.
 
     Names that start with a dot are ignored, files and folders alike; links are followed. Every
-    worker must see the folder under the same path.
+    worker must see the folder under the same path, or the object store.
 
     Raises:
         UsageError: no such folder, no pictures in it or fewer than asked for, a name that is not UTF-8,
@@ -63,9 +63,9 @@ def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureS
     """
     size = config.size
     assert size is not None, "a resolved recipe has a size"
-    root = Path(config.path)
+    root = open_input(config.path)
     ids = listed(root, PICTURES)
-    places = evenly(len(ids), config.count, f"mixing_set.path = {config.path!r}")
+    places = evenly(len(ids), config.count, f"mixing_set.path = {str(root)!r}")
     files = hashed(root, [ids[place] for place in places])
 
     def make(store: ChunkStore) -> Iterator[Chunk]:
@@ -77,7 +77,7 @@ def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureS
             if number not in store.numbers
         )
         skipped = store.skipped[:]
-        for chunk in executor.map(_decode_chunk, _Shared(root.absolute(), size), jobs):
+        for chunk in executor.map(_decode_chunk, _Shared(root, size), jobs):
             skipped += chunk.skipped
             yield chunk
         check_skipped(sorted(skipped), config, len(files), "pictures")
@@ -98,9 +98,10 @@ def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
     parts: list[npt.NDArray[np.uint8]] = []
     ids: list[str] = []
     skipped: list[Skipped] = []
-    for file in job.files:
+    for file, data in zip(job.files, read_all(shared.root, job.files), strict=True):
         try:
-            data = read(shared.root, file)
+            if isinstance(data, UnreadableFile):
+                raise data
             parts.append(resize_shorter_side(decode(data, file.id), shared.size, file.id))
         except (UnreadableFile, UnreadableImage) as error:
             skipped.append(Skipped(file.id, error.reason))

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +32,7 @@ from pipeline.sources.video_files import (
     video_versions,
 )
 from pipeline.sources.video_pixels import Look, whole_frame
+from pipeline.store import Store, open_input
 
 U8 = npt.NDArray[np.uint8]
 
@@ -52,7 +52,7 @@ class _Job(NamedTuple):
 
 
 class _Shared(NamedTuple):
-    root: Path  # absolute
+    root: Store
     size: int
 
 
@@ -69,9 +69,9 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
     """
     size = config.size
     assert size is not None, "a resolved recipe has a size"
-    root = Path(config.path)
+    root = open_input(config.path)
     ids = listed(root, VIDEOS)
-    places = evenly(len(ids), config.count, f"mixing_set.path = {config.path!r}")
+    places = evenly(len(ids), config.count, f"mixing_set.path = {str(root)!r}")
     files = hashed(root, [ids[place] for place in places])
     content = [_FORMAT, decoder_versions(), video_versions(), size, files]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -81,7 +81,7 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
             _Job(number, file) for number, file in enumerate(files) if number not in store.numbers
         ]
         skipped = store.skipped[:]
-        for chunk in executor.map(_decode_chunk, _Shared(root.absolute(), size), jobs):
+        for chunk in executor.map(_decode_chunk, _Shared(root, size), jobs):
             skipped += chunk.skipped
             yield chunk
         check_skipped(sorted(skipped), config, len(files), "videos")

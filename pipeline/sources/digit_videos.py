@@ -41,6 +41,7 @@ from pipeline.sources.folder_listing import Listing
 from pipeline.sources.source import digest_of
 from pipeline.sources.video_files import video_versions
 from pipeline.sources.videos import VideoSource, open_videos
+from pipeline.store import LocalStore
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def open_digit_videos(config: DigitVideosSource, executor: Executor) -> VideoSou
         DreamshardsError: PyAV is not installed, or the cache cannot be written.
     """
     root = _made(config.split, executor)
-    return open_videos(config, root, _listing(root, config.split), executor)
+    return open_videos(config, LocalStore(root), _listing(root, config.split), executor)
 
 
 def class_names(split: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from pipeline.progress import PlainProgress
 from pipeline.publish import publish
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.source import digest_of
+from pipeline.store import LocalStore, Store, StoreError
 
 # These concern one file. Any other failure to read concerns the machine, or a file that was there a
 # moment ago, and must not end in a dataset without that file.
@@ -59,10 +60,10 @@ Result = TypeVar("Result", bound=_Result)
 
 
 def run_jobs(
-    root: Path,
+    root: Store,
     listing: Listing,
     executor: Executor,
-    run_job: Callable[[str, Job], Result],
+    run_job: Callable[[Store, Job], Result],
     files_per_job: int,
 ) -> Iterator[Result]:
     """Yield what `run_job` returns for every part of the listing, in completion order, with a progress line.
@@ -73,7 +74,7 @@ def run_jobs(
     num_files, done = len(listing.ids), 0
     progress = PlainProgress(f"scanning {root}", num_files, "files")
     jobs = _jobs(listing, files_per_job)
-    for result in executor.map(run_job, str(root), jobs):
+    for result in executor.map(run_job, root, jobs):
         yield result
         done += len(result.digests)
         progress.show(done)
@@ -89,23 +90,25 @@ def _jobs(listing: Listing, files_per_job: int) -> Iterator[Job]:
         yield Job(start, listing.ids.slice(start, files_per_job).to_pylist(), sizes)
 
 
-def attempt(path: Path, read: Callable[[], Content]) -> tuple[Content | None, str]:
+def attempt(address: str, read: Callable[[], Content]) -> tuple[Content | None, str]:
     """Return what `read` returns and no reason, or None and why the file cannot be opened.
 
     Raises:
-        DreamshardsError: the machine failed to read it.
+        DreamshardsError: the machine or the store failed to read it.
     """
     try:
         return read(), ""
-    except OSError as error:
-        if error.errno not in _FAULTS_OF_THE_FILE:
+    except (OSError, StoreError) as error:
+        fault = error.__cause__ if isinstance(error, StoreError) else error
+        reason = str(getattr(fault, "strerror", None) or getattr(error, "reason", error))
+        if getattr(fault, "errno", None) not in _FAULTS_OF_THE_FILE:
             raise DreamshardsError(
-                f"cannot read {path}: {error.strerror}; put that right, then run the same command"
+                f"cannot read {address}: {reason}; put that right, then run the same command"
             ) from error
-        return None, str(error.strerror)
+        return None, reason
 
 
-def check_size(path: Path, got: int, expected: int) -> None:
+def check_size(address: str, got: int, expected: int) -> None:
     """Refuse a file that is not as long as when it was listed.
 
     Raises:
@@ -113,7 +116,7 @@ def check_size(path: Path, got: int, expected: int) -> None:
     """
     if got != expected:
         raise DreamshardsError(
-            f"{path} changed while the folder was scanned: got {got:,} bytes, expected "
+            f"{address} changed while the folder was scanned: got {got:,} bytes, expected "
             f"{expected:,}; run the same command when nothing writes there"
         )
 
@@ -129,12 +132,15 @@ def sparse(reasons: dict[int, str], num_files: int) -> pa.StringArray:
 # ── cache ──
 
 
-def entry_for(tag: str, listing: Listing) -> Path:
+def entry_for(tag: str, root: Store, listing: Listing) -> Path:
     """Return where the scan of some files is kept.
 
     The key covers `tag`, which names all that decides what a scan finds, and each file's id, size and times
-    of change (mtime, and ctime, which no tool sets back).
+    of change (mtime, and ctime, which no tool sets back). Objects have but one time, of whole seconds in
+    most stores: two sets written at once may agree in all of these, so their store counts too.
     """
+    if not isinstance(root, LocalStore):
+        tag += f" {root}"
     stats = np.stack([listing.size_bytes, listing.mtime_ns, listing.ctime_ns]).astype("<i8")
     return cache_folder("scans") / f"{digest_of(tag, listing.ids, stats)}.parquet"
 

@@ -1,13 +1,16 @@
-"""Listing a folder of pictures or videos: which belong to which class. Reads names and `stat` only."""
+"""Listing a folder of pictures or videos, local or in an object store: which belong to which class.
+
+Reads names, sizes and times only.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,7 @@ import pyarrow as pa
 from pipeline.errors import UsageError
 from pipeline.sources.images import IMAGE_SUFFIXES
 from pipeline.sources.source import Skipped
+from pipeline.store import Entry, LocalStore, Root, Store, open_store, stays_below
 
 COMPANION_SUFFIXES = frozenset(
     (
@@ -53,7 +57,8 @@ class Listing(NamedTuple):
         class_names: sorted names of the sub-folders.
         labels: int32 [N].
         ids: string [N], paths below the folder with `/`.
-        size_bytes, mtime_ns, ctime_ns: int64 [N], of the file behind a link.
+        size_bytes, mtime_ns, ctime_ns: int64 [N], of the file behind a link; objects of a store have 0 as
+            ctime.
         broken: links to nothing, devices and the like, under the name of one.
         strays: files that are neither that nor its companions.
     """
@@ -79,23 +84,33 @@ class Listing(NamedTuple):
         )
 
 
-def list_folder(root: Path, kind: FileKind = PICTURES) -> Listing:
+_Found: TypeAlias = "os.DirEntry[str] | Entry"
+
+
+def list_folder(root: Root, kind: FileKind = PICTURES) -> Listing:
     """List the files of a kind at any depth below each sub-folder of `root`.
 
     Names that start with a dot are ignored, files and folders alike. Links are followed.
 
     Raises:
-        UsageError: no folder, no sub-folders, files of the kind outside them, a name that is not UTF-8, a
-            link that leads back to a folder it lies in, a folder that cannot be listed.
+        UsageError: no folder, no sub-folders, files of the kind outside them, a name that is not UTF-8 or
+            leaves the folder, a link that leads back to a folder it lies in, a folder that cannot be listed.
+        StoreError: the store does not answer.
     """
-    class_names = _class_names(root, kind)
-    ids, stats = [], []
+    store = open_store(root)
+    unnameable: list[str] = []
+    classes: Iterable[tuple[str, Iterable[tuple[str, _Found]]]]
+    if isinstance(store, LocalStore):
+        classes = _folders(store.folder, kind, unnameable)
+    else:
+        classes = _prefixes(store, kind)
+    class_names, ids, stats = [], [], []
     broken: list[Skipped] = []
     strays: list[Skipped] = []
-    unnameable: list[str] = []
-    for class_name in class_names:
-        rows = []  # the only per-file objects, of one class at a time
-        for name, entry in _files(root, class_name, kind, unnameable):
+    for class_name, files in classes:
+        class_names.append(class_name)
+        rows = []  # of a local folder the only per-file objects, of one class at a time
+        for name, entry in files:
             if not kind.has(name):
                 suffix = Path(name).suffix.lower()
                 if suffix not in COMPANION_SUFFIXES:
@@ -105,7 +120,7 @@ def list_folder(root: Path, kind: FileKind = PICTURES) -> Listing:
             if isinstance(found, str):
                 broken.append(Skipped(name, found))
             else:
-                rows.append((name, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+                rows.append((name, *found))
         rows.sort()
         ids.append(pa.array([row[0] for row in rows], pa.string()))
         stats.append(np.array([row[1:] for row in rows], np.int64).reshape(-1, 3))
@@ -113,7 +128,7 @@ def list_folder(root: Path, kind: FileKind = PICTURES) -> Listing:
         raise UsageError(
             "\n  ".join(
                 [
-                    f"source.path: names below {root} that are not UTF-8; rename them",
+                    f"source.path: names below {store} that are not UTF-8; rename them",
                     *sorted(unnameable),
                 ]
             )
@@ -131,7 +146,7 @@ def list_folder(root: Path, kind: FileKind = PICTURES) -> Listing:
     )
 
 
-def strays_message(root: Path, strays: tuple[Skipped, ...], kind: FileKind) -> str:
+def strays_message(root: Store, strays: tuple[Skipped, ...], kind: FileKind) -> str:
     """Return what is wrong with a folder that holds other files."""
     suffixes = Counter(stray.reason.partition(": ")[2] for stray in strays)
     examples = {stray.reason.partition(": ")[2]: stray.id for stray in reversed(strays)}
@@ -145,7 +160,65 @@ def strays_message(root: Path, strays: tuple[Skipped, ...], kind: FileKind) -> s
     )
 
 
-def _class_names(root: Path, kind: FileKind) -> list[str]:
+def _check_layout(root: str, folders: Iterable[str], files: Sequence[str], kind: FileKind) -> None:
+    """Refuse a root without sub-folders, or with files of the kind directly in it."""
+    if not folders:
+        inside = f" but {len(files):,} {kind.name}s directly in it" if files else ""
+        raise UsageError(
+            f"source.path: {root} has no sub-folders{inside}; allowed: one sub-folder per class "
+            f"with its {kind.name}s inside"
+        )
+    if files:
+        raise UsageError(
+            f"source.path: {len(files):,} {kind.name}s lie directly in {root}, outside any class, "
+            f"such as {_shown(min(files))}; move them into class folders or away"
+        )
+
+
+# ── in an object store ──
+
+
+def visible_objects(store: Store, where: str) -> Iterator[Entry]:
+    """Yield the objects of a store, less those with a name that starts with a dot, in no order.
+
+    Args:
+        store: in which `where`, a field of a recipe, looks.
+
+    Raises:
+        UsageError: an object's name is none that a file below a folder could have.
+        StoreError: the store does not answer.
+    """
+    for entry in store.entries():
+        if not stays_below(entry.path):
+            raise UsageError(
+                f"{where}: {store} holds an object named {entry.path!r}, which no file below a folder could "
+                "be named; rename or remove it"
+            )
+        if not entry.path.startswith(".") and "/." not in entry.path:
+            yield entry
+
+
+def _prefixes(store: Store, kind: FileKind) -> list[tuple[str, list[tuple[str, Entry]]]]:
+    """Return the classes in order, each with its objects by name."""
+    classes: dict[str, list[tuple[str, Entry]]] = {}
+    loose: list[str] = []
+    for entry in visible_objects(store, "source.path"):
+        class_name, slash, _ = entry.path.partition("/")
+        if slash:
+            classes.setdefault(class_name, []).append((entry.path, entry))
+        elif kind.has(entry.path):
+            loose.append(entry.path)
+    _check_layout(str(store), classes, loose, kind)
+    return sorted(classes.items())
+
+
+# ── in a local folder ──
+
+
+def _folders(
+    root: Path, kind: FileKind, unnameable: list[str]
+) -> Iterator[tuple[str, Iterator[tuple[str, os.DirEntry[str]]]]]:
+    """Yield the classes in order, each with its files by name; collect names that are not UTF-8."""
     try:
         state = None if stat.S_ISDIR(root.stat().st_mode) else "is not a folder"
     except OSError as error:
@@ -161,18 +234,9 @@ def _class_names(root: Path, kind: FileKind) -> list[str]:
             folders.append(entry.name)
         elif kind.has(entry.name):
             files.append(entry.name)
-    if not folders:
-        inside = f" but {len(files):,} {kind.name}s directly in it" if files else ""
-        raise UsageError(
-            f"source.path: {root} has no sub-folders{inside}; allowed: one sub-folder per class "
-            f"with its {kind.name}s inside"
-        )
-    if files:
-        raise UsageError(
-            f"source.path: {len(files):,} {kind.name}s lie directly in {root}, outside any class, "
-            f"such as {_shown(min(files))}; move them into class folders or away"
-        )
-    return sorted(folders)
+    _check_layout(str(root), folders, files, kind)
+    for class_name in sorted(folders):
+        yield class_name, _files(root, class_name, kind, unnameable)
 
 
 def _files(
@@ -220,14 +284,18 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _stat(entry: os.DirEntry[str]) -> os.stat_result | str:
-    """Return the state of the file behind an entry, or why it cannot be read as one."""
+def _stat(entry: _Found) -> tuple[int, int, int] | str:
+    """Return size, mtime and ctime of the file behind an entry, or why it cannot be read as one."""
+    if isinstance(entry, Entry):
+        return entry.num_bytes, entry.modified_ns, 0
     try:
         found = entry.stat()
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         return f"a link to nothing: {reason}" if entry.is_symlink() else reason
-    return found if stat.S_ISREG(found.st_mode) else "not a regular file"
+    if not stat.S_ISREG(found.st_mode):
+        return "not a regular file"
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _shown(name: str) -> str:

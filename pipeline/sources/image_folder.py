@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 
@@ -14,6 +12,7 @@ from pipeline.sources.folder_listing import PICTURES, Listing, list_folder, stra
 from pipeline.sources.images import IMAGE_SUFFIXES
 from pipeline.sources.scan import Scan, scan_folder
 from pipeline.sources.source import FileSource, Skipped, evenly
+from pipeline.store import Store, open_input
 
 
 def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSource:
@@ -31,7 +30,7 @@ def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSour
         UsageError: the folder is not laid out like this, or holds fewer pictures than asked for.
         DreamshardsError: pictures that cannot be read, all of them with reasons.
     """
-    root = Path(config.path).expanduser().absolute()
+    root = open_input(config.path)
     skip = config.on_unreadable == "skip"
     listing = list_folder(root)
     if listing.strays and not skip:
@@ -53,7 +52,9 @@ def open_image_folder(config: ImageFolderSource, executor: Executor) -> FileSour
     return _readable(root, listing, scan, tuple(sorted([*unreadable, *listing.strays])))
 
 
-def _readable(root: Path, listing: Listing, scan: Scan, skipped: tuple[Skipped, ...]) -> FileSource:
+def _readable(
+    root: Store, listing: Listing, scan: Scan, skipped: tuple[Skipped, ...]
+) -> FileSource:
     keep = scan.reasons.is_null().to_numpy(zero_copy_only=False)
     unchosen = _classes_without(listing, np.ones(len(keep), bool))
     empty = [name for name in _classes_without(listing, keep) if name not in unchosen]
@@ -70,7 +71,7 @@ def _readable(root: Path, listing: Listing, scan: Scan, skipped: tuple[Skipped, 
         heights=scan.heights[keep],
         widths=scan.widths[keep],
         skipped=skipped,
-        root=root,
+        store=root,
         size_bytes=listing.size_bytes[keep],
         digests=scan.digests[keep],
     )
@@ -88,7 +89,7 @@ def _unreadable(listing: Listing, scan: Scan) -> list[Skipped]:
     return [Skipped(name, reason) for name, reason in zip(names, reasons, strict=True)]
 
 
-def _unreadable_message(root: Path, unreadable: list[Skipped], num_files: int) -> str:
+def _unreadable_message(root: Store, unreadable: list[Skipped], num_files: int) -> str:
     return (
         f"{len(unreadable):,} of {num_files:,} pictures below {root} cannot be read; repair or "
         "remove them, or leave them out with --set source.on_unreadable=skip\n"

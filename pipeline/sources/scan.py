@@ -6,6 +6,7 @@ The result says of each file its size in pixels, its SHA-256 and, where it does 
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.executor import Executor
+from pipeline.sources.ahead import read_each
 from pipeline.sources.file_scan import (
     Job,
     attempt,
@@ -28,6 +30,7 @@ from pipeline.sources.file_scan import (
 )
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.images import UnreadableImage, decode, decoder_versions
+from pipeline.store import Store
 
 SCAN_VERSION = 1
 """Raise it when `decode` or the columns change: older scans are then made again."""
@@ -50,7 +53,7 @@ class Scan(NamedTuple):
     reasons: pa.StringArray
 
 
-def scan_folder(root: Path, listing: Listing, executor: Executor) -> Scan:
+def scan_folder(root: Store, listing: Listing, executor: Executor) -> Scan:
     """Return the scan of the listed files, from the cache when none of them changed since.
 
     The cache's key covers the files' ids, sizes and times, this module's version and those of the decoders.
@@ -59,7 +62,7 @@ def scan_folder(root: Path, listing: Listing, executor: Executor) -> Scan:
     Raises:
         DreamshardsError: a file changed while it was read, or the machine failed to read it.
     """
-    entry = entry_for(f"scan {SCAN_VERSION} {decoder_versions()}", listing)
+    entry = entry_for(f"scan {SCAN_VERSION} {decoder_versions()}", root, listing)
     scan = _load(entry, listing.ids)
     if scan is None:
         scan = _scan(root, listing, executor)
@@ -87,18 +90,17 @@ class Result(NamedTuple):
     failures: list[tuple[int, str]]
 
 
-def run_job(root: str, job: Job) -> Result:
-    """Read and decode the files of one job below the folder `root`."""
+def run_job(root: Store, job: Job) -> Result:
+    """Read and decode the files of one job below `root`."""
     heights, widths = np.zeros((2, len(job.ids)), np.int32)
     digests = np.zeros((len(job.ids), 32), np.uint8)
     failures = []
-    for row, (name, size_bytes) in enumerate(zip(job.ids, job.size_bytes, strict=True)):
-        path = Path(root, name)
-        data, reason = attempt(path, path.read_bytes)
+    contents = read_each(partial(_read, root), root, job.ids, job.size_bytes)
+    for row, (name, (data, reason)) in enumerate(zip(job.ids, contents, strict=True)):
         if data is None:
             failures.append((job.start + row, reason))
             continue
-        check_size(path, len(data), size_bytes)
+        check_size(root.address(name), len(data), job.size_bytes[row])
         digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
         try:
             heights[row], widths[row] = decode(data, name).shape[:2]
@@ -107,7 +109,11 @@ def run_job(root: str, job: Job) -> Result:
     return Result(job.start, heights, widths, digests, failures)
 
 
-def _scan(root: Path, listing: Listing, executor: Executor) -> Scan:
+def _read(root: Store, name: str) -> tuple[bytes | None, str]:
+    return attempt(root.address(name), partial(root.read, name))
+
+
+def _scan(root: Store, listing: Listing, executor: Executor) -> Scan:
     num_files = len(listing.ids)
     heights, widths = np.zeros((2, num_files), np.int32)
     digests = np.zeros((num_files, 32), np.uint8)

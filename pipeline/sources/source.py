@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import UsageError
+from pipeline.sources.ahead import Reader
 from pipeline.sources.images import FULL_SIZE, Scaled, decode_scaled
 from pipeline.sources.unchanged import read_unchanged
+from pipeline.store import LocalStore, Store
 
 
 class Skipped(NamedTuple):
@@ -127,7 +129,7 @@ class FileSource:
     """A dataset of picture files that were all read once. Build one with `of`.
 
     Attributes beyond those of `Source`:
-        root: the folder that the ids are paths below, absolute, the same on every node.
+        files: what the ids are paths below: an absolute folder, the same on every node, or an object store.
         size_bytes: int64 [N], of each file.
         digests: uint8 [N, 32], SHA-256 of each file's bytes.
     """
@@ -139,7 +141,7 @@ class FileSource:
     widths: npt.NDArray[np.int32]
     fingerprint: str
     skipped: tuple[Skipped, ...]
-    root: Path
+    files: Reader
     size_bytes: npt.NDArray[np.int64]
     digests: npt.NDArray[np.uint8]
 
@@ -153,12 +155,12 @@ class FileSource:
         heights: npt.NDArray[np.int32],
         widths: npt.NDArray[np.int32],
         skipped: tuple[Skipped, ...],
-        root: Path,
+        store: Store,
         size_bytes: npt.NDArray[np.int64],
         digests: npt.NDArray[np.uint8],
     ) -> FileSource:
         """Make a source of N files; the fingerprint follows from the arguments."""
-        assert root.is_absolute()
+        assert not isinstance(store, LocalStore) or store.folder.is_absolute()
         assert digests.dtype == np.uint8
         assert digests.shape == (len(ids), 32)
         assert labels.dtype == np.int32
@@ -172,10 +174,23 @@ class FileSource:
             widths=widths,
             fingerprint=digest_of("files", names, ids, labels.astype("<i4"), digests),
             skipped=skipped,
-            root=root,
+            files=Reader(store),
             size_bytes=size_bytes,
             digests=digests,
         )
+
+    @property
+    def root(self) -> Path:
+        """The folder of a local dataset."""
+        assert isinstance(self.files.store, LocalStore)
+        return self.files.store.folder
+
+    def expect(self, indices: npt.NDArray[np.int64]) -> int:
+        """Begin to read samples that are needed next; return how many bytes, 0 where nothing is gained."""
+        if isinstance(self.files.store, LocalStore):
+            return 0
+        names = self.ids.take(pa.array(indices)).to_pylist()
+        return self.files.expect(names, self.size_bytes[indices].tolist())
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """Return sample `index`, decoded, uint8 [H, W, 3], RGB.
@@ -193,7 +208,7 @@ class FileSource:
         """
         name = self.ids[index].as_py()
         size_bytes = int(self.size_bytes[index])
-        data = read_unchanged(self.root / name, size_bytes, self.digests[index])
+        data = read_unchanged(self.files, name, size_bytes, self.digests[index])
         return decode_scaled(data, name, scale)
 
 

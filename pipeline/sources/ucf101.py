@@ -8,9 +8,9 @@ The folds are by group: clips of one group are cut from one recording, so any ot
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from pipeline.source_sections import Ucf101Source
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.source import Skipped
 from pipeline.sources.videos import VideoSource, open_videos
+from pipeline.store import LocalStore, Store, StoreError, open_input, stays_below
 
 _VIDEOS = "UCF-101"
 _LISTS = "ucfTrainTestlist"
@@ -49,48 +50,54 @@ def open_ucf101(config: Ucf101Source, executor: Executor) -> VideoSource:
         UsageError: folder or lists are missing, or a list is not of the official form.
         DreamshardsError: listed videos are missing or cannot be read, unless `on_unreadable` is skip.
     """
-    videos, lists = _find(Path(config.path).expanduser().absolute())
-    class_names = _read_classes(lists / "classInd.txt")
-    path = lists / f"{config.split}list{config.fold:02d}.txt"
-    listing = _listing(videos, class_names, _read_list(path, class_names))
+    videos, lists = _find(open_input(config.path))
+    class_names = _read_classes(lists, "classInd.txt")
+    name = f"{config.split}list{config.fold:02d}.txt"
+    listing = _listing(videos, class_names, _read_list(lists, name, class_names))
     labels = {class_names.index(line.id.partition("/")[0]) for line in listing.broken}
     if listing.broken and (config.on_unreadable == "stop" or labels - set(listing.labels.tolist())):
-        raise DreamshardsError(_missing_message(path, videos, listing))
+        raise DreamshardsError(_missing_message(lists.address(name), videos, listing))
     return open_videos(config, videos, listing, executor)
 
 
-def _find(path: Path) -> tuple[Path, Path]:
-    """Return the folder of the classes' folders, and that of the lists, below or at `path`."""
-    videos = path / _VIDEOS
-    if not videos.is_dir():
-        if path.name != _VIDEOS or not path.is_dir():
-            raise UsageError(
-                f"source.path: no folder {_VIDEOS} in {str(path)!r}; fetch UCF101.rar from {_URL}, unpack it "
-                "there, or set source.path to the folder that holds it"
-            )
-        videos = path
-    places = [
-        folder / inner
-        for folder in dict.fromkeys((path, videos, videos.parent))
-        for inner in (_LISTS, f"UCF101TrainTestSplits-RecognitionTask/{_LISTS}")
-    ]
-    for lists in places:
-        if lists.is_dir():
-            return videos, lists
+def _find(place: Store) -> tuple[Store, Store]:
+    """Return what holds the classes' folders, and what holds the lists, below or at `place`."""
+    named = str(place).rpartition("/")[2] == _VIDEOS
+    if _has_folder(place, _VIDEOS):
+        videos = place.below(_VIDEOS)
+    elif named and _has_folder(place, ""):
+        videos = place
+    else:
+        raise UsageError(
+            f"source.path: no folder {_VIDEOS} in {str(place)!r}; fetch UCF101.rar from {_URL}, unpack it "
+            "there, or set source.path to the folder that holds it"
+        )
+    beside = [LocalStore(videos.folder.parent)] if isinstance(videos, LocalStore) else []
+    for folder in (place, videos, *beside):
+        for inner in (_LISTS, f"UCF101TrainTestSplits-RecognitionTask/{_LISTS}"):
+            if _has_folder(folder, inner):
+                return videos, folder.below(inner)
     raise UsageError(
-        f"source.path: no folder {_LISTS} in {str(path)!r}, nor in {str(videos)!r}; fetch "
+        f"source.path: no folder {_LISTS} in {str(place)!r}, nor in {str(videos)!r}; fetch "
         f"UCF101TrainTestSplits-RecognitionTask.zip from {_URL} and unpack it there"
     )
+
+
+def _has_folder(store: Store, name: str) -> bool:
+    if isinstance(store, LocalStore):
+        return (store.folder / name).is_dir()
+    return next(iter(store.entries(name)), None) is not None
 
 
 # ── the lists ──
 
 
-def _read_classes(path: Path) -> tuple[str, ...]:
+def _read_classes(lists: Store, file: str) -> tuple[str, ...]:
     """Return the names of the classes in the order of their numbers."""
     names: list[str] = []
-    for where, words in _lines(path):
-        if len(words) != 2 or words[0] != str(len(names) + 1) or words[1] in names:
+    for where, words in _lines(lists, file):
+        new = len(words) == 2 and words[0] == str(len(names) + 1) and words[1] not in names
+        if not new or "/" in words[1] or not stays_below(words[1]):
             raise UsageError(
                 f"{where}: got {' '.join(words)!r}; allowed: the number {len(names) + 1} and the name of "
                 "another class; take the official file"
@@ -99,14 +106,14 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_list(path: Path, class_names: Sequence[str]) -> list[_Entry]:
+def _read_list(lists: Store, list_name: str, class_names: Sequence[str]) -> list[_Entry]:
     """Return a list's videos by class and name; numbers that it gives must be those of classInd.txt."""
     labels = {name: label for label, name in enumerate(class_names)}
     found: dict[str, _Entry] = {}
-    for where, words in _lines(path):
+    for where, words in _lines(lists, list_name):
         name = words[0]
         class_name, _, file = name.partition("/")
-        if len(words) > 2 or not file or "/" in file or file in (".", ".."):
+        if len(words) > 2 or not file or "/" in file or not stays_below(name):
             raise UsageError(
                 f"{where}: got {' '.join(words)!r}; allowed: Class/video.avi, in lists for training with the "
                 "class's number after it"
@@ -128,16 +135,17 @@ def _read_list(path: Path, class_names: Sequence[str]) -> list[_Entry]:
     return sorted(found.values())
 
 
-def _lines(path: Path) -> list[tuple[str, list[str]]]:
+def _lines(lists: Store, name: str) -> list[tuple[str, list[str]]]:
     """Return place and words of each line that is not empty; lines may end in CR LF.
 
     Raises:
         UsageError: no such file, not text, or no lines.
     """
+    path = lists.address(name)
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        text = lists.read(name).decode()
+    except (StoreError, UnicodeDecodeError) as error:
+        reason = error.reason if isinstance(error, StoreError) else "it is not text"
         raise UsageError(
             f"source.path: cannot read {path}: {reason}; unpack "
             f"UCF101TrainTestSplits-RecognitionTask.zip from {_URL} again"
@@ -152,35 +160,52 @@ def _lines(path: Path) -> list[tuple[str, list[str]]]:
 # ── the videos ──
 
 
-def _listing(videos: Path, class_names: tuple[str, ...], entries: Sequence[_Entry]) -> Listing:
+def _listing(videos: Store, class_names: tuple[str, ...], entries: Sequence[_Entry]) -> Listing:
     """Look for every video that a list names."""
     present: list[_Entry] = []
-    stats: list[os.stat_result] = []
+    stats: list[tuple[int, int, int]] = []
     broken: list[Skipped] = []
+    find = _finder(videos)
     for entry in entries:
-        try:
-            found = (videos / entry.name).stat()
-        except OSError as error:
-            broken.append(Skipped(entry.name, str(error.strerror)))
-            continue
-        if not stat.S_ISREG(found.st_mode):
-            broken.append(Skipped(entry.name, "not a regular file"))
+        found = find(entry.name)
+        if isinstance(found, str):
+            broken.append(Skipped(entry.name, found))
             continue
         present.append(entry)
         stats.append(found)
+    columns = np.array(stats, np.int64).reshape(-1, 3).T
+    sizes, mtimes, ctimes = np.ascontiguousarray(columns)
     return Listing(
         class_names=class_names,
         labels=np.array([entry.label for entry in present], np.int32),
         ids=pa.array([entry.name for entry in present], pa.string()),
-        size_bytes=np.array([found.st_size for found in stats], np.int64),
-        mtime_ns=np.array([found.st_mtime_ns for found in stats], np.int64),
-        ctime_ns=np.array([found.st_ctime_ns for found in stats], np.int64),
+        size_bytes=sizes,
+        mtime_ns=mtimes,
+        ctime_ns=ctimes,
         broken=tuple(broken),
         strays=(),
     )
 
 
-def _missing_message(path: Path, videos: Path, listing: Listing) -> str:
+def _finder(videos: Store) -> Callable[[str], tuple[int, int, int] | str]:
+    """Return what says of a video its size, mtime and ctime (0 in an object store), or what is wrong."""
+    if isinstance(videos, LocalStore):
+        return partial(_stat, videos.folder)
+    objects = {entry.path: (entry.num_bytes, entry.modified_ns, 0) for entry in videos.entries()}
+    return lambda name: objects.get(name, "no such object")
+
+
+def _stat(folder: Path, name: str) -> tuple[int, int, int] | str:
+    try:
+        found = (folder / name).stat()
+    except OSError as error:
+        return str(error.strerror)
+    if not stat.S_ISREG(found.st_mode):
+        return "not a regular file"
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _missing_message(path: str, videos: Store, listing: Listing) -> str:
     num = len(listing.broken)
     head = (
         f"{num:,} of the {plural(num + len(listing.ids), 'video')} that {path} names cannot be found below "

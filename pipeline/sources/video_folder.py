@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from pipeline.errors import UsageError
@@ -13,6 +11,7 @@ from pipeline.sources.folder_listing import list_folder, strays_message
 from pipeline.sources.video_files import VIDEOS
 from pipeline.sources.video_source import VideoSource
 from pipeline.sources.videos import open_videos
+from pipeline.store import open_input
 
 
 def open_video_folder(config: VideoFolderSource, executor: Executor) -> VideoSource:
@@ -22,7 +21,7 @@ def open_video_folder(config: VideoFolderSource, executor: Executor) -> VideoSou
         UsageError: the folder is not laid out like this, or holds fewer videos than asked for.
         DreamshardsError: videos that cannot be read, all of them with reasons.
     """
-    root = Path(config.path).expanduser().absolute()
+    root = open_input(config.path)
     listing = list_folder(root, VIDEOS)
     if listing.strays and config.on_unreadable == "stop":
         raise UsageError(strays_message(root, listing.strays, VIDEOS))

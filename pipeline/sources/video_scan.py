@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.executor import Executor
+from pipeline.sources.ahead import read_each
 from pipeline.sources.file_scan import (
     Job,
     attempt,
@@ -29,8 +31,10 @@ from pipeline.sources.file_scan import (
     sparse,
 )
 from pipeline.sources.folder_listing import Listing
+from pipeline.sources.local_copy import local_copy
 from pipeline.sources.video_files import UnreadableVideo, video_versions
 from pipeline.sources.video_probe import Found, probe
+from pipeline.store import Store
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -88,7 +92,7 @@ class VideoScan(NamedTuple):
     reasons: pa.StringArray
 
 
-def scan_videos(root: Path, listing: Listing, executor: Executor) -> VideoScan:
+def scan_videos(root: Store, listing: Listing, executor: Executor) -> VideoScan:
     """Return the scan of the listed videos, from the cache when none of them changed since.
 
     The cache's key covers the files' ids, sizes and times, this module's version and the decoders'.
@@ -97,7 +101,7 @@ def scan_videos(root: Path, listing: Listing, executor: Executor) -> VideoScan:
         DreamshardsError: PyAV is not installed, a file changed while it was read, or the machine failed to
             read it.
     """
-    entry = entry_for(f"videos {SCAN_VERSION} {video_versions()}", listing)
+    entry = entry_for(f"videos {SCAN_VERSION} {video_versions()}", root, listing)
     scan = _load(entry, listing.ids)
     if scan is None:
         scan = _scan(root, listing, executor)
@@ -117,18 +121,18 @@ class Result(NamedTuple):
     found: list[Found | str]
 
 
-def run_job(root: str, job: Job) -> Result:
-    """Read and decode the videos of one job below the folder `root`."""
+def run_job(root: Store, job: Job) -> Result:
+    """Read and decode the videos of one job below `root`."""
     digests = np.zeros((len(job.ids), 32), np.uint8)
     found: list[Found | str] = []
-    for row, (name, size_bytes) in enumerate(zip(job.ids, job.size_bytes, strict=True)):
-        path = Path(root, name)
-        opened, reason = attempt(path, lambda path=path: _content(path))  # type: ignore[misc]
+    contents = read_each(partial(_read, root), root, job.ids, job.size_bytes)
+    for row, (name, (opened, reason)) in enumerate(zip(job.ids, contents, strict=True)):
         if opened is None:
             found.append(reason)
             continue
         file, got, digest = opened
-        check_size(path, got, size_bytes)
+        size_bytes = job.size_bytes[row]
+        check_size(root.address(name), got, size_bytes)
         digests[row] = np.frombuffer(digest, np.uint8)
         try:
             found.append(probe(file, size_bytes))
@@ -137,11 +141,16 @@ def run_job(root: str, job: Job) -> Result:
     return Result(job.start, digests, found)
 
 
-def _content(path: Path) -> tuple[BinaryIO | Path, int, bytes]:
+def _read(root: Store, name: str) -> tuple[tuple[BinaryIO | Path, int, bytes] | None, str]:
+    return attempt(root.address(name), partial(_content, root, name))
+
+
+def _content(root: Store, name: str) -> tuple[BinaryIO | Path, int, bytes]:
     """Return a file's bytes, or its path if it is large, its length and its SHA-256."""
-    if path.stat().st_size <= WHOLE_BYTES:
-        data = path.read_bytes()
+    if root.size(name) <= WHOLE_BYTES:
+        data = root.read(name)
         return io.BytesIO(data), len(data), hashlib.sha256(data).digest()
+    path = local_copy(root, name)
     with path.open("rb") as file:
         digest = _sha256_of(file)
         return path, file.tell(), digest
@@ -154,7 +163,7 @@ def _sha256_of(file: BinaryIO) -> bytes:
     return digest.digest()
 
 
-def _scan(root: Path, listing: Listing, executor: Executor) -> VideoScan:
+def _scan(root: Store, listing: Listing, executor: Executor) -> VideoScan:
     num = len(listing.ids)
     digests = np.zeros((num, 32), np.uint8)
     found: list[Found | str] = [""] * num

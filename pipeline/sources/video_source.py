@@ -15,11 +15,14 @@ import pyarrow as pa
 
 from pipeline.errors import DreamshardsError
 from pipeline.render.frames import is_plain
+from pipeline.sources.ahead import Reader
 from pipeline.sources.clips import ClipSource, Cut
+from pipeline.sources.local_copy import local_copy
 from pipeline.sources.unchanged import read_unchanged
 from pipeline.sources.video_files import Frame, OpenVideo, UnreadableVideo
 from pipeline.sources.video_pixels import BoxWriter, Look, whole_frame
 from pipeline.sources.video_scan import WHOLE_BYTES, Keys
+from pipeline.store import LocalStore
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
@@ -39,7 +42,7 @@ class VideoSource(ClipSource):
     """Clips of V video files that were all decoded once.
 
     Attributes beyond those of `ClipSource`:
-        root: the folder that names are paths below, absolute, the same on every node.
+        files: what names are paths below: an absolute folder, the same on every node, or an object store.
         names: string [V], the videos.
         size_bytes: int64 [V], of each file.
         digests: uint8 [V, 32], SHA-256 of each file's bytes.
@@ -48,13 +51,31 @@ class VideoSource(ClipSource):
         keys: where decoding may begin.
     """
 
-    root: Path
+    files: Reader
     names: pa.StringArray
     size_bytes: I64
     digests: U8
     turns: npt.NDArray[np.int8]
     offsets: I32
     keys: Keys
+
+    @property
+    def root(self) -> Path:
+        """The folder of a local dataset."""
+        assert isinstance(self.files.store, LocalStore)
+        return self.files.store.folder
+
+    def expect(self, indices: I64) -> int:
+        """Begin to read the videos of samples that are needed next; return how many bytes."""
+        if isinstance(self.files.store, LocalStore):
+            return 0
+        videos = [
+            video
+            for video in dict.fromkeys(self.videos[indices].tolist())
+            if not self._is_large(video)
+        ]
+        sizes = self.size_bytes[videos].tolist()
+        return self.files.expect([self.names[video].as_py() for video in videos], sizes)
 
     def cut(self, index: int, cuts: Sequence[Cut], out: Sequence[U8]) -> None:
         """Cut clips out of the video of sample `index`; as `ClipSource.cut`."""
@@ -104,14 +125,15 @@ class VideoSource(ClipSource):
     @contextmanager
     def _opened(self, video: int) -> Iterator[tuple[OpenVideo, Look]]:
         """Open a video and yield it with what its frames have in common."""
-        path = self.root / self.names[video].as_py()
+        name = self.names[video].as_py()
         try:
-            with OpenVideo(self._content(video, path)) as opened:
+            with OpenVideo(self._content(video, name)) as opened:
                 yield opened, Look(int(self.turns[video]), opened.centred)
         except UnreadableVideo as error:
             raise DreamshardsError(
-                f"{path} could be decoded when the dataset was scanned, and now: {error.reason}; install "
-                "the same PyAV on every machine, or start the build again in a new root"
+                f"{self.files.store.address(name)} could be decoded when the dataset was scanned, and now: "
+                f"{error.reason}; install the same PyAV on every "
+                "machine, or start the build again in a new root"
             ) from error
 
     def _frames(
@@ -150,9 +172,16 @@ class VideoSource(ClipSource):
                 done += 1
             yield frame, wanted[first:done]
 
-    def _content(self, video: int, path: Path) -> io.BytesIO | Path:
+    def _content(self, video: int, name: str) -> io.BytesIO | Path:
         """Return a video's bytes, or where they lie if there are many; refuse a file that changed."""
-        size_bytes = int(self.size_bytes[video])
-        large = size_bytes > WHOLE_BYTES
-        data = read_unchanged(path, size_bytes, self.digests[video], whole=not large)
-        return path if large else io.BytesIO(data)
+        size_bytes, digest = int(self.size_bytes[video]), self.digests[video]
+        if not self._is_large(video):
+            return io.BytesIO(read_unchanged(self.files, name, size_bytes, digest))
+        store = self.files.store
+        if isinstance(store, LocalStore):
+            read_unchanged(self.files, name, size_bytes, digest, whole=False)
+            return store.folder / name
+        return local_copy(store, name, digest.tobytes().hex())
+
+    def _is_large(self, video: int) -> bool:
+        return bool(self.size_bytes[video] > WHOLE_BYTES)

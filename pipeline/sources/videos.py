@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +11,13 @@ import pyarrow as pa
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.source_sections import VideoConfig
+from pipeline.sources.ahead import Reader
 from pipeline.sources.clips import DRAWN
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.source import Skipped, digest_of, evenly
 from pipeline.sources.video_scan import VideoScan, scan_videos
 from pipeline.sources.video_source import VideoSource
+from pipeline.store import Store
 
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
@@ -28,7 +29,7 @@ VideoListing = Listing
 
 
 def open_videos(
-    config: VideoConfig, root: Path, listing: VideoListing, executor: Executor
+    config: VideoConfig, root: Store, listing: VideoListing, executor: Executor
 ) -> VideoSource:
     """Decode every listed video once, so that a build meets no surprise in hour ten, and lay clips over them.
 
@@ -38,7 +39,7 @@ def open_videos(
 
     Args:
         config: the recipe's section.
-        root: the folder that ids are paths below, absolute, the same on every node.
+        root: what ids are paths below: an absolute folder, the same on every node, or an object store.
         listing: of the videos.
         executor: runs the scan.
 
@@ -46,7 +47,6 @@ def open_videos(
         UsageError: more videos are asked for than there are, or a listed file is no video by its name.
         DreamshardsError: videos that cannot be read, all of them with reasons; a class without any.
     """
-    assert root.is_absolute()
     skip = getattr(config, "on_unreadable", "stop") == "skip"
     if config.count is not None:
         where = f"source.path: {root}"
@@ -102,7 +102,7 @@ def _reasons(scan: VideoScan, spans: I64) -> list[str | None]:
 
 
 def _check_classes(
-    listing: Listing, keep: npt.NDArray[np.intp], root: Path, unreadable: list[Skipped]
+    listing: Listing, keep: npt.NDArray[np.intp], root: Store, unreadable: list[Skipped]
 ) -> None:
     lost = sorted(set(listing.labels.tolist()) - set(listing.labels[keep].tolist()))
     if lost or not len(keep):
@@ -131,7 +131,7 @@ def _starts(config: VideoConfig, num_starts: int, span: int) -> list[int]:
 
 def _source(
     config: VideoConfig,
-    root: Path,
+    root: Store,
     listing: Listing,
     scan: VideoScan,
     offsets: I64,
@@ -170,7 +170,7 @@ def _source(
         num_frames=scan.num_frames[keep][videos],
         spans=spans[videos].astype(np.int32),
         starts=flat,
-        root=root,
+        files=Reader(root),
         names=names,
         size_bytes=listing.size_bytes[keep],
         digests=digests,

@@ -11,7 +11,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import DreamshardsError
-from pipeline.store.base import Entry, MissingObjectError, Store, StoreError, Writing
+from pipeline.store.base import (
+    Entry,
+    MissingObjectError,
+    Store,
+    StoreError,
+    Writing,
+    stays_below,
+)
 from pipeline.store.local import LocalStore
 from pipeline.store.remote import RemoteStore
 
@@ -25,7 +32,10 @@ __all__ = [
     "StoreError",
     "Writing",
     "is_uri",
+    "open_file",
+    "open_input",
     "open_store",
+    "stays_below",
 ]
 
 Root = str | os.PathLike[str] | Store
@@ -59,3 +69,29 @@ def open_store(root: Root) -> Store:
             "file, s3, gs, abfs or hdfs"
         )
     return RemoteStore(text)
+
+
+def open_input(path: str) -> Store:
+    """Return the store that a recipe's path or URI names; a folder is made absolute, `~` the user's own.
+
+    Raises:
+        DreamshardsError: the scheme of a URI is not supported.
+    """
+    store = open_store(path)
+    if isinstance(store, LocalStore):
+        return LocalStore(store.folder.expanduser().absolute())
+    return store
+
+
+def open_file(path: str) -> tuple[Store, str]:
+    """Return the store and the name of the one file that a recipe's path or URI names; as `open_input`.
+
+    Raises:
+        DreamshardsError: the scheme of a URI is not supported.
+    """
+    if not is_uri(path):
+        file = Path(path)
+        return open_input(str(file.parent)), file.name
+    parts = urlsplit(path)
+    folder, _, name = parts.path.rstrip("/").rpartition("/")
+    return open_input(parts._replace(path=f"{folder}/").geturl()), unquote(name)

@@ -41,6 +41,11 @@ class Entry(NamedTuple):
     modified_ns: int
 
 
+def stays_below(path: str) -> bool:
+    """Tell whether a relative path, with `/`, could be that of a file below a folder, and of no other."""
+    return not {"", ".", ".."}.intersection(path.split("/")) and "\0" not in path
+
+
 class Writing(Protocol):
     """An object being written, from its first byte to its last."""
 
@@ -76,6 +81,10 @@ class Store(ABC):
     def address(self, path: str) -> str:
         """Return what an error calls an object."""
 
+    @abstractmethod
+    def below(self, folder: str) -> Store:
+        """Return the store of a folder in this one."""
+
     # ── reading ──
 
     @abstractmethod
@@ -87,6 +96,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def entry(self, path: str) -> Entry:
+        """Return what a listing says of one object.
+
+        Raises:
+            MissingObjectError: there is none.
+            StoreError: the store does not answer.
+        """
+
     def size(self, path: str) -> int:
         """Return an object's size in bytes.
 
@@ -94,6 +111,7 @@ class Store(ABC):
             MissingObjectError: there is none.
             StoreError: the store does not answer.
         """
+        return self.entry(path).num_bytes
 
     @abstractmethod
     def read(self, path: str) -> bytes:

@@ -37,13 +37,18 @@ class LocalStore(Store):
         """Return what an error calls an object."""
         return str(self.folder / path)
 
+    def below(self, folder: str) -> LocalStore:
+        """Return the store of a folder in this one."""
+        return LocalStore(self.folder / folder)
+
     def exists(self, path: str) -> bool:
         """Tell whether there is such an object."""
         return (self.folder / path).exists()
 
-    def size(self, path: str) -> int:
-        """Return an object's size in bytes."""
-        return self._asked(path, lambda file: file.stat().st_size)
+    def entry(self, path: str) -> Entry:
+        """Return what a listing says of one object."""
+        found = self._asked(path, Path.stat)
+        return Entry(path, found.st_size, found.st_mtime_ns)
 
     def read(self, path: str) -> bytes:
         """Return a whole object."""

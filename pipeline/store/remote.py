@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
@@ -62,18 +62,24 @@ class RemoteStore(Store):
         """Return what an error calls an object."""
         return f"{self}/{path}"
 
+    def below(self, folder: str) -> RemoteStore:
+        """Return the store of a folder in this one, reached in the same way."""
+        parts = urlsplit(self.uri)
+        path = f"{parts.path.rstrip('/')}/{quote(folder)}"
+        return RemoteStore(parts._replace(path=path).geturl(), self.settings)
+
     # ── reading ──
 
     def exists(self, path: str) -> bool:
         """Tell whether there is such an object."""
         return self._info(path) is not None
 
-    def size(self, path: str) -> int:
-        """Return an object's size in bytes."""
+    def entry(self, path: str) -> Entry:
+        """Return what a listing says of one object."""
         info = self._info(path)
         if info is None:
             raise MissingObjectError(self.address(path), "no such object")
-        return int(info.size)
+        return Entry(path, int(info.size), info.mtime_ns or 0)
 
     def _info(self, path: str) -> Any | None:
         def ask() -> Any | None:

@@ -22,7 +22,15 @@ from pipeline.plan.pairs import CutMixPlan, MixupPlan
 from pipeline.plan.videomix import VideoMixPlan
 from pipeline.recipe import Recipe, load_recipe, parse_recipe, preset_names
 from pipeline.render.slots import Slots
-from pipeline.sampling import Inputs, Plan, draw_plan, encode_samples, render_into, render_plan
+from pipeline.sampling import (
+    Inputs,
+    Plan,
+    draw_plan,
+    encode_samples,
+    parts_ahead,
+    render_into,
+    render_plan,
+)
 from pipeline.settings import is_yaml_file, override
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
@@ -146,9 +154,8 @@ def render_batch(
     shape = sample_shape(inputs.recipe, epoch)
     batch = _labelled(empty_batch(stop - start, shape, pin_memory), inputs, plan)
     out, step = batch.images.numpy(), chunk_rows(inputs.recipe, shape)
-    for first in range(0, len(out), step):
-        last = first + step
-        _fill_images(inputs, plan.rows(first, last), out[first:last])
+    for number, rows in enumerate(parts_ahead(inputs, plan, step)):
+        _fill_images(inputs, rows, out[number * step :][:step])
     return batch
 
 
