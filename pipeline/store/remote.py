@@ -93,6 +93,8 @@ class RemoteStore(Store):
         """Return a whole object, in one request."""
 
         def ask() -> bytes:
+            with self._lock:
+                self._files.pop(path, None)  # it may have been replaced since
             file = self._open(path)
             return _exactly(file, 0, file.size())
 
