@@ -67,7 +67,7 @@ def build(recipe: Recipe, root: Root, executor: Executor) -> BuildReport:
     Raises:
         DreamshardsError: wrong inputs, a root of another build, or storage that fails. Committed shards stay.
     """
-    store = open_store(root)
+    store = open_store(recipe.reach(root))
     check_root(store, recipe)
     inputs = open_inputs(recipe, executor)
     identity = inputs_identity(inputs)

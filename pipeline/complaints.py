@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pipeline.errors import nearest
+from pipeline.store.settings import public_text
 
 TAGS = ("kind", "family")
 """The fields that tell the branches of a union apart."""
@@ -44,6 +45,8 @@ def _complaint(item: dict[str, Any], content: Content, model: Model) -> str:
         reason = str(item["msg"]).removeprefix("Value error, ")
         return f"{field}: {reason}" if field else reason
     found = _field(model, content, place)
+    if found is not None and not found.repr:  # a secret
+        return f"{field}: what it holds is not shown; allowed: {_allowed(found)}"
     options = _options(found.annotation) if found is not None else []
     hint = nearest(str(item["input"]), options)
     return f"{field}: {got}{hint}; allowed: {_allowed(found)}"
@@ -97,6 +100,8 @@ def _range(field: FieldInfo) -> str:
 def _options(annotation: Any) -> list[str]:
     if typing.get_origin(annotation) is Literal:
         return [str(option) for option in typing.get_args(annotation)]
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        return [option for part in typing.get_args(annotation) for option in _options(part)]
     return []
 
 
@@ -139,5 +144,5 @@ def _models(annotation: Any) -> Iterator[Model]:
 
 def shown(value: Any) -> str:
     """Return a value as a message shows it, cut at 80 characters."""
-    text = repr(value)
+    text = public_text(repr(value))
     return text if len(text) <= 80 else text[:77] + "..."

@@ -18,6 +18,10 @@ class UsageError(DreamshardsError):
     exit_code = 2
 
 
+class PassingFault(DreamshardsError):  # noqa: N818 - it is what it is
+    """A failure that may be gone later or on another node: a store out of reach, a full disk."""
+
+
 class UnreadableFile(DreamshardsError):  # noqa: N818 - it is what the file is
     """A file that cannot be read as what it should be.
 

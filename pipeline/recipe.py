@@ -39,6 +39,8 @@ from pipeline.picture_sections import (
 from pipeline.section import Section
 from pipeline.settings import is_yaml_file, load_settings, override
 from pipeline.source_sections import DECODED_KINDS, SourceConfig
+from pipeline.store import RemoteStore, Root
+from pipeline.store_section import StoreConfig
 
 # ── base transforms ──
 
@@ -148,6 +150,7 @@ class Recipe(Section):
     augmentation: AugmentationConfig
     mixing_set: PicturesConfig | None = None
     shards: ShardsConfig = ShardsConfig()
+    store: StoreConfig | None = Field(None, exclude=True, repr=False, description="a section")
 
     @property
     def clip_frames(self) -> int | None:
@@ -275,14 +278,22 @@ class Recipe(Section):
             return "npy"
         return "mjpg" if self.makes_clips else "jpg"
 
+    def reach(self, root: Root) -> Root:
+        """Return a root with the settings of `store`, if it is a bucket's URI."""
+        if self.store is None:
+            return root
+        uri = root.uri if isinstance(root, RemoteStore) else root
+        return self.store.reach(uri) if isinstance(uri, str) else root
+
     def resolved(self) -> Recipe:
         """Fill in every value left to the recipe's own rules, so that nothing is implied.
 
         Codec: npy up to 64 px and of perturbations, above jpg, of clips mjpg. Quality: 95 for jpg, webp and
         mjpg; chroma of clips 444, crf of mp4 16, chosen from `make bench ARGS=clip-codecs`. Size of mixing
         pictures, and the shorter side before a central crop: S + S//7 (36 for 32, 256 for 224), except of
-        mixing pictures of an array, which stay as they are. Families that use no mixing set keep none. Of
-        test sets the names of variants, the scale of their constants and the number of epochs.
+        mixing pictures of an array, which stay as they are. Families that use no mixing set keep none.
+        URIs hold the settings of `store`. Of test sets the names of variants, the scale of their constants
+        and the number of epochs.
         """
         size, codec, quality = self.transform.size, self._codec(), self.shards.quality
         if quality is None and codec in WITH_QUALITY:
@@ -303,12 +314,15 @@ class Recipe(Section):
         augmentation = self.augmentation
         if isinstance(augmentation, VPixMixConfig):
             augmentation = augmentation.resolved()
-        parts = {
+        parts: dict[str, Any] = {
             "shards": shards,
             "mixing_set": pictures,
             "transform": transform,
             "augmentation": augmentation,
         }
+        if self.store is not None:
+            parts |= {"source": self.source}
+            parts = {name: self.store.reaching(part) for name, part in parts.items() if part}
         resolved = self.model_copy(update=parts)
         if self.augmentation.family not in WITH_VARIANTS:
             return resolved

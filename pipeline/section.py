@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+)
+
+from pipeline.store.settings import public_text
 
 
 class Section(BaseModel):
-    """A part of a recipe: no unknown fields, no silent conversions, immutable."""
+    """A part of a recipe: no unknown fields, no silent conversions, immutable.
+
+    As JSON, and in a message, its URIs are without user, password and options.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @field_serializer("*", mode="wrap", check_fields=False)
+    def _without_secrets(
+        self, value: Any, plain: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> Any:
+        if isinstance(value, str) and info.mode_is_json():
+            return public_text(value)
+        return plain(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, public_text(value) if isinstance(value, str) else value

@@ -146,7 +146,10 @@ def test_a_build_from_objects_is_the_build_from_files(
     ("files", "expected"),
     [
         ({"x.jpg": b""}, "has no sub-folders but 1 pictures directly in it"),
-        ({"a/x.jpg": b"", "y.jpg": b""}, "1 pictures lie directly in s3://.*, outside any class, such as y.jpg"),
+        (
+            {"a/x.jpg": b"", "y.jpg": b""},
+            "1 pictures lie directly in s3://.*, outside any class, such as y.jpg",
+        ),
         ({"a/x.jpg": b"", "b/y.tar": b""}, r"that are no pictures: 1 \.tar \(such as b/y\.tar\)"),
         ({"a/x.jpg": b"", "b/y.txt": b""}, "without a picture: b; add"),
         ({}, "has no sub-folders; allowed"),

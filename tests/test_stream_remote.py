@@ -26,7 +26,7 @@ from pipeline.store import (
     StoreError,
     open_store,
 )
-from pipeline.store import remote as store_module
+from pipeline.store.s3 import S3Store
 from pipeline.stream import ShardStream
 from pipeline.stream.cache import RangeCache
 from tests.stream_helpers import truth_of
@@ -101,11 +101,6 @@ def requests_of(monkeypatch) -> list[tuple[str, int, int]]:
 
     monkeypatch.setattr(RemoteStore, "read_range", read_range)
     return asked
-
-
-@pytest.fixture
-def no_delay(monkeypatch):
-    monkeypatch.setattr(store_module, "_FIRST_DELAY_S", 0.001)
 
 
 def open_stream(uri: str, **options) -> ShardStream:
@@ -186,7 +181,7 @@ def test_no_more_than_read_ahead_batches_are_under_way(uris, monkeypatch):
 
 
 @pytest.mark.parametrize("num_bytes", [0, 600, 7 * 2048 + 511])
-def test_a_cut_object_names_object_and_key(uris, client, codec_roots, num_bytes, no_delay):
+def test_a_cut_object_names_object_and_key(uris, client, codec_roots, num_bytes):
     change(client, "npy", (codec_roots["npy"] / TAR).read_bytes()[:num_bytes])
     with pytest.raises(DreamshardsError) as error:
         list(open_stream(uris["npy"]))
@@ -243,21 +238,21 @@ def test_altered_manifests_and_missing_roots_are_refused(uris, client, endpoint,
         open_stream(uris["npy"].replace("/npy", "/x"))
 
 
-def test_a_failed_read_is_tried_again_and_given_up_in_the_end(uris, monkeypatch, no_delay):
-    failures, original = [3], store_module._exactly
+def test_a_failed_read_is_tried_again_and_given_up_in_the_end(uris, monkeypatch):
+    failures, original = [3], S3Store.ask_bytes
 
-    def exactly(file, start, num_bytes):
+    def ask_bytes(self, path, piece):
         if failures[0] > 0:
             failures[0] -= 1
-            raise OSError("slow down")
-        return original(file, start, num_bytes)
+            raise ConnectionError("cut")
+        original(self, path, piece)
 
-    store = RemoteStore(uris["npy"])
+    store = open_store(f"{uris['npy']}&patience_s=1")
     expected = store.read_range(TAR, 512, 320)
-    monkeypatch.setattr(store_module, "_exactly", exactly)
+    monkeypatch.setattr(S3Store, "ask_bytes", ask_bytes)
     assert store.read_range(TAR, 512, 320) == expected
-    failures[0] = 4
-    with pytest.raises(StoreError, match=f"{TAR}: slow down \\(tried 4 times\\)"):
+    failures[0] = 10**9
+    with pytest.raises(StoreError, match=rf"{TAR}: the connection to .* was cut \(tried \d+ times"):
         store.read_range(TAR, 512, 320)
 
 
@@ -265,7 +260,7 @@ def test_a_failed_read_is_tried_again_and_given_up_in_the_end(uris, monkeypatch,
 
 
 @pytest.mark.parametrize("kind", ["local", "remote"])
-def test_both_stores_read_alike(uris, codec_roots, kind, no_delay):
+def test_both_stores_read_alike(uris, codec_roots, kind):
     root = codec_roots["npy"]
     store = open_store(root if kind == "local" else uris["npy"])
     assert str(store) == (str(root) if kind == "local" else "s3://bucket/npy")

@@ -13,35 +13,46 @@ from urllib.parse import unquote, urlsplit
 from pipeline.errors import DreamshardsError
 from pipeline.store.base import (
     Entry,
+    Leftover,
     MissingObjectError,
+    SpoolError,
     Store,
     StoreError,
+    UnreachableError,
     Writing,
     stays_below,
 )
 from pipeline.store.local import LocalStore
 from pipeline.store.remote import RemoteStore
+from pipeline.store.settings import StoreSettings, public_uri, with_settings
 
 __all__ = [
     "Entry",
+    "Leftover",
     "LocalStore",
     "MissingObjectError",
     "RemoteStore",
     "Root",
+    "SpoolError",
     "Store",
     "StoreError",
+    "StoreSettings",
+    "UnreachableError",
     "Writing",
     "is_uri",
     "open_file",
     "open_input",
     "open_store",
+    "public_name",
+    "public_uri",
     "stays_below",
+    "with_settings",
 ]
 
 Root = str | os.PathLike[str] | Store
 """What names a root: a path, a URI or a store."""
 
-_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
+_OF_ARROW = ("gs", "gcs", "abfs", "abfss", "hdfs")
 
 
 def is_uri(text: str) -> bool:
@@ -49,11 +60,16 @@ def is_uri(text: str) -> bool:
     return "://" in text
 
 
+def public_name(text: str) -> str:
+    """Return a path as it is, and a URI without user, password and options."""
+    return public_uri(text) if is_uri(text) else text
+
+
 def open_store(root: Root) -> Store:
     """Return the store of a path or URI. Nothing is read, and no folder made.
 
     Raises:
-        DreamshardsError: the scheme of a URI is not supported.
+        DreamshardsError: the scheme of a URI is not supported, it has no bucket, or an option is wrong.
     """
     if isinstance(root, Store):
         return root
@@ -63,12 +79,20 @@ def open_store(root: Root) -> Store:
     parts = urlsplit(text)
     if parts.scheme == "file":
         return LocalStore(Path(unquote(parts.path)))
-    if parts.scheme not in _SCHEMES:
+    if parts.scheme not in ("s3", *_OF_ARROW):
         raise DreamshardsError(
             f"{parts.scheme}://…: no such kind of store; allowed: a path, or a URI of "
             "file, s3, gs, abfs or hdfs"
         )
-    return RemoteStore(text)
+    if not parts.netloc.rpartition("@")[2]:
+        raise DreamshardsError(f"{public_uri(text)}: no bucket; allowed: {parts.scheme}://BUCKET/…")
+    if parts.scheme == "s3":  # their clients take a while to import
+        from pipeline.store.s3 import S3Store
+
+        return S3Store(text)
+    from pipeline.store.arrow import ArrowStore
+
+    return ArrowStore(text)
 
 
 def open_input(path: str) -> Store:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from pipeline.errors import DreamshardsError
+from pipeline.errors import DreamshardsError, PassingFault
 
 Bytes = bytes | bytearray | memoryview
 
@@ -27,6 +27,14 @@ class MissingObjectError(StoreError):
     """There is no object of this name."""
 
 
+class UnreachableError(StoreError, PassingFault):
+    """A store did not answer, or answered that it cannot now, for as long as it was waited for."""
+
+
+class SpoolError(PassingFault):
+    """A node has no room for what it is about to send."""
+
+
 class Entry(NamedTuple):
     """One object of a listing.
 
@@ -44,6 +52,20 @@ class Entry(NamedTuple):
 def stays_below(path: str) -> bool:
     """Tell whether a relative path, with `/`, could be that of a file below a folder, and of no other."""
     return not {"", ".", ".."}.intersection(path.split("/")) and "\0" not in path
+
+
+class Leftover(NamedTuple):
+    """What a writer left half-written, or is writing now: it has no name yet, but takes up room.
+
+    Attributes:
+        path: of the object it was to be, below the store; of a local file, the file it is in.
+        begun_ns: when it was begun or last written, in nanoseconds since 1970.
+        token: what the store knows it by.
+    """
+
+    path: str
+    begun_ns: int
+    token: str
 
 
 class Writing(Protocol):
@@ -145,10 +167,12 @@ class Store(ABC):
     def create(self, path: str) -> AbstractContextManager[Writing]:
         """Open an object for writing that takes its name only when the block ends without an exception.
 
-        Whatever goes wrong, nothing is left under `path` that was not there before.
+        Whatever goes wrong, nothing is left under `path` that was not there before. In an object store, an
+        object of the same bytes that is there already is left as it is.
 
         Raises:
-            DreamshardsError: it cannot be written: no room, no permission, no answer.
+            PassingFault: no room on this node, or no answer of the store.
+            DreamshardsError: it cannot be written.
         """
 
     @abstractmethod
@@ -181,8 +205,28 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield what is half-written now, page by page.
+
+        Raises:
+            StoreError: the store does not answer, cannot tell, or does not allow it.
+        """
+
+    @abstractmethod
+    def discard(self, leftover: Leftover) -> None:
+        """Remove one; do nothing where it is gone.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+
+    @abstractmethod
     def discard_unfinished(self) -> None:
-        """Remove what writers that were killed left half-written."""
+        """Remove what writers that were killed left half-written, as far as it is sure that they were.
+
+        In a folder that is claimed it is all there is; in an object store, where other machines may be at
+        work, what is older than a day.
+        """
 
     @abstractmethod
     def check_writable(self) -> None:

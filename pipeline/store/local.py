@@ -19,7 +19,15 @@ from pipeline.publish import (
     storage_error,
     written_behind,
 )
-from pipeline.store.base import Bytes, Entry, MissingObjectError, Store, StoreError, Writing
+from pipeline.store.base import (
+    Bytes,
+    Entry,
+    Leftover,
+    MissingObjectError,
+    Store,
+    StoreError,
+    Writing,
+)
 
 T = TypeVar("T")
 
@@ -107,6 +115,15 @@ class LocalStore(Store):
     def claim(self, work: str = "build") -> AbstractContextManager[None]:
         """Make the folder and hold it against a second writer on this machine."""
         return claimed(self.folder, work)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield the files in `.partial`."""
+        for entry in self.entries(PARTIAL_NAME):
+            yield Leftover(entry.path, entry.modified_ns, entry.path)
+
+    def discard(self, leftover: Leftover) -> None:
+        """Remove a file of `.partial`."""
+        self.delete(leftover.token)
 
     def discard_unfinished(self) -> None:
         """Remove what writers that were killed left in `.partial`."""
