@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
@@ -326,6 +326,7 @@ def test_pictures_of_a_kind_or_of_a_recipe() -> None:
     assert library.model_dump() == {"kind": "library", "count": 10000, "size": 36, "seed": 0}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_override_crashes(text: str) -> None:
     with contextlib.suppress(UsageError):  # nothing else may come out
