@@ -21,6 +21,7 @@ from pipeline.recipe import load_recipe
 from pipeline.source_sections import ImageFolderSource
 from pipeline.sources import FileSource, ahead, open_source
 from pipeline.store import RemoteStore, open_store
+from pipeline.store.s3 import S3Store
 from tests.conftest import tree
 from tests.servers import BUCKET, Moto, Server
 
@@ -222,7 +223,7 @@ def test_a_reader_reads_ahead_and_forgets(monkeypatch: pytest.MonkeyPatch) -> No
     contents = {str(number): bytes([number]) * 1000 for number in range(40)}
     counts: dict[str, int] = dict.fromkeys(contents, 0)
 
-    class Memory(RemoteStore):
+    class Memory(S3Store):
         def read(self, path: str) -> bytes:
             counts[path] += 1
             return contents[path]
@@ -247,7 +248,7 @@ def test_what_failed_ahead_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> No
 
     answers: list[bytes | Exception] = [StoreError("s3://nowhere/x/a", "no answer"), b"here"]
 
-    class Flaky(RemoteStore):
+    class Flaky(S3Store):
         def read(self, path: str) -> bytes:
             answer = answers.pop(0)
             if isinstance(answer, Exception):
