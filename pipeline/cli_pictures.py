@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.picture_sections import PicturesConfig
     from pipeline.pictures.picture_set import Tally
     from pipeline.pictures.zoom_set import ZoomSet
+    from pipeline.store import Store
 
 _LOSSES = 3
 
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("seed", "SEED", "of generated pictures"),
     ):
         parser.add_argument(f"--{name}", type=_whole, metavar=metavar, help=what)
-    parser.add_argument("--out", type=_folder, metavar="DIR", help="write the set into this folder")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write the set into this folder or below this URI"
+    )
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "npy"),
@@ -42,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image files, or one array (default: png)",
     )
     parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help="draw a contact sheet of up to 96 pictures"
+        "--sheet",
+        type=_local_file,
+        metavar="FILE.png",
+        help="draw a contact sheet of up to 96 pictures",
     )
     parser.add_argument(
         "--table", action="store_true", help="print a table of measures for each kind"
@@ -56,9 +62,9 @@ def _whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number") from None
 
 
-def _folder(text: str) -> Path:
+def _local_file(text: str) -> Path:
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a local folder")
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a local file")
     return Path(text)
 
 
@@ -79,9 +85,11 @@ def run(options: argparse.Namespace, executor: Executor) -> int:
                 "--out: a set of zooms has no pictures to write; show their first frames with --sheet "
                 "FILE.png, or film one: dreamshards pictures zoom --out FILE.mp4"
             )
-        from pipeline.export import check_folder
+        from pipeline.export import check_out
+        from pipeline.store import open_store
 
-        check_folder(options.out, config, options.format)
+        options.out = open_store(options.out)
+        check_out(options.out, config, options.format)
     with executor:
         return _make(options, config, executor)
 
@@ -133,7 +141,7 @@ def _zoom_lines(zooms: ZoomSet, seconds: float) -> list[str]:
     return [*lines, *(f"skipped {name}: {reason}" for name, reason in zooms.skipped)]
 
 
-def _closing(out: Path, done: Export, tallies: Sequence[Tally], seconds: float) -> list[str]:
+def _closing(out: Store, done: Export, tallies: Sequence[Tally], seconds: float) -> list[str]:
     """Return at most six lines: what, where, its digest, how it went, what comes next."""
     from pipeline.progress import human_bytes, human_seconds, plural
 
@@ -169,7 +177,7 @@ def _accepted(tally: Tally) -> str:
 def add_zoom_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `pictures zoom` takes."""
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.mp4", help="the video to write"
+        "--out", type=_local_file, required=True, metavar="FILE.mp4", help="the video to write"
     )
     parser.add_argument(
         "--kind",

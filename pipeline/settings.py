@@ -98,6 +98,10 @@ def flattened(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return fields
 
 
+_MAX_NODES = 100_000
+"""Of one file, aliases written out: a few lines of aliases to aliases may stand for more than memory holds."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice and reads 1e-3 as a number."""
 
@@ -123,9 +127,31 @@ _Loader.add_implicit_resolver(
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
+def _num_nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many nodes one stands for, aliases written out; refuse what holds itself, and too many."""
+    if id(node) not in known:
+        known[id(node)] = _MAX_NODES  # while it is being counted: only what holds itself meets that
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = [part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_num_nodes(part, known) for part in inner)
+    if known[id(node)] >= _MAX_NODES:
+        problem = f"aliases that stand for {_MAX_NODES:,} values or more, or for themselves"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return known[id(node)]
+
+
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _num_nodes(node, {})
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise UsageError(f"{where}: nested too deeply") from error
+    except ValueError as error:  # of a number or a date
+        raise UsageError(f"{where}: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1} column {mark.column + 1}" if mark else ""

@@ -6,6 +6,9 @@ power spectrum and the look of ice ferns, not their pixels: errors under frost a
 
 from __future__ import annotations
 
+import io
+import math
+import os
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +22,9 @@ from pipeline.corruptions.frost_kernels import add_standardised, grow_ferns, til
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.pictures.fields import fill_phases, transform, twiddles
 from pipeline.render.jit import read_only
+from pipeline.sources.images import MAX_PIXELS
 from pipeline.sources.source import digest_of
+from pipeline.store import open_input
 
 SMALL_SCALE = 0.2
 _NUM_PANES = 5
@@ -122,7 +127,7 @@ class FrostPictures:
 
 
 def load_frost(folder: str | Path) -> FrostPictures:
-    """Read the published panes, `frost1` to `frost5` as PNG or JPEG; transparency is ignored.
+    """Read the published panes below a path or URI, `frost1` to `frost5` as PNG or JPEG; no transparency.
 
     The archive's sixth is never drawn by the published generator; it is not read.
 
@@ -130,20 +135,25 @@ def load_frost(folder: str | Path) -> FrostPictures:
         UsageError: one is missing.
         DreamshardsError: one cannot be decoded.
     """
+    store = open_input(os.fspath(folder))
     panes = []
     for number in range(1, _NUM_PANES + 1):
-        paths = [Path(folder) / f"frost{number}{suffix}" for suffix in _SUFFIXES]
-        found = next((path for path in paths if path.is_file()), None)
+        names = [f"frost{number}{suffix}" for suffix in _SUFFIXES]
+        found = next((name for name in names if store.exists(name)), None)
         if found is None:
             raise UsageError(
-                f"{folder}: no frost{number} with {', '.join(_SUFFIXES)}; frost1 to frost5 of the published "
+                f"{store}: no frost{number} with {', '.join(_SUFFIXES)}; frost1 to frost5 of the published "
                 "generator are needed: copy them here, or use the generated panes"
             )
         try:
-            with Image.open(found) as image:
+            with Image.open(io.BytesIO(store.read(found)), formats=("PNG", "JPEG")) as image:
+                if math.prod(image.size) > MAX_PIXELS:
+                    raise OSError(f"{math.prod(image.size):,} pixels; allowed: {MAX_PIXELS:,}")
                 panes.append(np.asarray(image.convert("RGB")))
-        except OSError as error:
-            raise DreamshardsError(f"{found}: not a picture that can be read: {error}") from error
+        except (OSError, Image.DecompressionBombError) as error:
+            raise DreamshardsError(
+                f"{store.address(found)}: not a picture that can be read: {error}"
+            ) from error
     return FrostPictures(panes)
 
 

@@ -19,7 +19,7 @@ from pipeline.progress import PlainProgress
 from pipeline.sources.ahead import read_each
 from pipeline.sources.folder_listing import FileKind, visible_objects
 from pipeline.sources.source import Skipped
-from pipeline.store import LocalStore, Store, StoreError, open_input
+from pipeline.store import LocalStore, Store, StoreError, open_store
 
 _HASH_THREADS = 16
 _BLOCK_BYTES = 1 << 20
@@ -184,7 +184,7 @@ def check_skipped(
     raise DreamshardsError(
         "\n".join(
             [
-                f"{len(skipped)} of {num_files} {noun} in mixing_set.path = {str(open_input(config.path))!r} "
+                f"{len(skipped)} of {num_files} {noun} in mixing_set.path = {str(open_store(config.path))!r} "
                 f"are unreadable; {advice}",
                 *lines,
             ]

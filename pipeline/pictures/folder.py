@@ -31,7 +31,7 @@ from pipeline.sources.images import (
     resize_shorter_side,
 )
 from pipeline.sources.source import Skipped
-from pipeline.store import Store, open_input
+from pipeline.store import Store, open_input, open_store
 
 _FORMAT = "folder-2"
 """Part of the key; a change of what is made from the same files takes a new name."""
@@ -63,7 +63,7 @@ def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureS
     """
     size = config.size
     assert size is not None, "a resolved recipe has a size"
-    root = open_input(config.path)
+    root = open_store(config.path)
     ids = listed(root, PICTURES)
     places = evenly(len(ids), config.count, f"mixing_set.path = {str(root)!r}")
     files = hashed(root, [ids[place] for place in places])
@@ -77,7 +77,7 @@ def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureS
             if number not in store.numbers
         )
         skipped = store.skipped[:]
-        for chunk in executor.map(_decode_chunk, _Shared(root, size), jobs):
+        for chunk in executor.map(_decode_chunk, _Shared(open_input(config.path), size), jobs):
             skipped += chunk.skipped
             yield chunk
         check_skipped(sorted(skipped), config, len(files), "pictures")

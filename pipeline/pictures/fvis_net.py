@@ -10,7 +10,9 @@ A `Network` is numbers alone, so that workers on any machine can be handed it. T
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy.typing as npt
 
 from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.pictures.fvis_oriented import CYCLE, Layer
+from pipeline.store import MissingObjectError, names_in, open_file
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +94,8 @@ def load_network(
         network: "oriented", or a torchvision classification architecture such as "resnet18"; None stands
             for "oriented", or with a checkpoint for the checkpoint's own convolutions.
         seed: of random weights.
-        checkpoint: a file that torch.save wrote: a state_dict, bare or under "model_state_dict",
-            "state_dict" or "model".
+        checkpoint: path or URI of a file that torch.save wrote: a state_dict, bare or under
+            "model_state_dict", "state_dict" or "model".
         weights: torchvision's name for published weights, such as "DEFAULT" or "IMAGENET1K_V1"; they
             are downloaded on first use.
 
@@ -116,7 +119,7 @@ def load_network(
     if network is not None and network != "oriented":
         return _torchvision(network, seed, checkpoint, weights)
     if checkpoint is not None:
-        layers = leading_convolutions(_read_checkpoint(Path(checkpoint)), Path(checkpoint))
+        layers = leading_convolutions(*_read_checkpoint(checkpoint))
         arrays = [array for layer in layers for array in (layer.weight, layer.bias)]
         digest = _digest(["chain", [layer[2:] for layer in layers]], arrays)
         return Network(digest, "chain", tuple(range(len(layers))), layers=layers)
@@ -131,19 +134,19 @@ def _digest(names: list[Any], arrays: list[npt.NDArray[Any]]) -> str:
     return hashed.hexdigest()
 
 
-def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint by name, without the prefixes that wrappers add."""
+def _read_checkpoint(checkpoint: str | Path) -> tuple[dict[str, torch.Tensor], str]:
+    """Return the tensors of a checkpoint by name, without the prefixes that wrappers add, and its address."""
     import torch
 
-    if not path.is_file():
-        near = (
-            nearest(path.name, [p.name for p in path.parent.iterdir()])
-            if path.parent.is_dir()
-            else ""
-        )
-        raise DreamshardsError(f"no checkpoint file {path}{near}")
+    store, name = open_file(os.fspath(checkpoint))
+    path = store.address(name)
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        file = io.BytesIO(store.read(name))
+    except MissingObjectError as error:
+        near = nearest(name, names_in(store))
+        raise DreamshardsError(f"no checkpoint file {path}{near}") from error
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no one class for a file it cannot read
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DreamshardsError(
@@ -165,10 +168,10 @@ def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             f"the checkpoint {path} holds no state_dict, neither bare nor under "
             f"{', '.join(map(repr, _WRAPPERS))}; save one with torch.save(model.state_dict(), path)"
         )
-    return tensors
+    return tensors, path
 
 
-def leading_convolutions(tensors: Mapping[str, torch.Tensor], path: Path) -> tuple[Layer, ...]:
+def leading_convolutions(tensors: Mapping[str, torch.Tensor], path: str) -> tuple[Layer, ...]:
     """Return the first convolutions of a state_dict as a chain, batch normalisation folded in.
 
     The first 2-D convolution on 1 or 3 channels starts the chain; each later one, in the order of the
@@ -262,8 +265,8 @@ def _torchvision(
     model = fvis_torchvision.architecture(name, seed=seed, weights=weights)
     nodes, tensors = fvis_torchvision.first_layers(model, name, MAX_LAYERS)
     if checkpoint is not None:
-        path = Path(checkpoint)
-        tensors = fvis_torchvision.replaced_tensors(tensors, _read_checkpoint(path), name, path)
+        found, path = _read_checkpoint(checkpoint)
+        tensors = fvis_torchvision.replaced_tensors(tensors, found, name, path)
     keys = sorted(tensors)
     digest = _digest(["torchvision", name, nodes, keys], [tensors[key] for key in keys])
     return Network(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,7 +136,7 @@ def replaced_tensors(
     own: Mapping[str, npt.NDArray[np.float32]],
     tensors: Mapping[str, torch.Tensor],
     name: str,
-    path: Path,
+    path: str,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Return a checkpoint's tensors in place of a model's `own`.
 

@@ -24,6 +24,8 @@ from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
 from pipeline.pictures.picture_set import PictureSet, evenly, set_digest
 from pipeline.sources.images import resize_shorter_side
+from pipeline.sources.local_copy import local_copy
+from pipeline.store import LocalStore, MissingObjectError, Store, open_file
 
 U8 = npt.NDArray[np.uint8]
 
@@ -37,7 +39,9 @@ class _Job(NamedTuple):
 
 
 class _Shared(NamedTuple):
-    path: Path  # absolute
+    store: Store
+    name: str
+    where: str
     size: int | None
     padding: int
 
@@ -46,20 +50,22 @@ def make_npy_pictures(config: NpyPictures, executor: Executor) -> PictureSet:
     """Return the pictures of the array at `config.path`; their ids are their places, 000000, 000001, …
 
     Of more than `config.count`, every so many-th is taken, evenly spread. Every worker must see the file
-    under the same path.
+    under the same path; an object is fetched once for each node.
 
     Raises:
         UsageError: no such file, another array than uint8 [N, h, w, 3], or fewer pictures than asked for.
     """
-    path = Path(config.path)
-    array = _mapped(path)
-    places = evenly(len(array), config.count, f"mixing_set.path = {config.path!r}")
+    store, name = open_file(config.path)
+    shown = config.path if isinstance(store, LocalStore) else store.address(name)
+    where = f"mixing_set.path = {shown!r}"
+    array = _mapped(store, name, where)
+    places = evenly(len(array), config.count, where)
     digest = _digest(array, places)
     if config.padding == 0 and config.size in (None, min(array.shape[1:3])):
         return _as_it_is(array, places, digest)
     content = [_FORMAT, digest, config.size, config.padding]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    shared = _Shared(path.absolute(), config.size, config.padding)
+    shared = _Shared(store, name, where, config.size, config.padding)
 
     def make(store: ChunkStore) -> Iterator[Chunk]:
         length = chunk_length((config.size or max(array.shape[1:3])) + 2 * config.padding)
@@ -74,12 +80,9 @@ def make_npy_pictures(config: NpyPictures, executor: Executor) -> PictureSet:
     return cached(key, len(places), make)
 
 
-def _mapped(path: Path) -> U8:
+def _mapped(store: Store, name: str, where: str) -> U8:
     """Map the array; its pages are read when they are used."""
-    where = f"mixing_set.path = {str(path)!r}"
-    if not path.is_file():
-        found = "is a folder, not a file" if path.exists() else "does not exist"
-        raise UsageError(f"{where} {found}; allowed: a .npy file")
+    path = _file_of(store, name, where)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -91,6 +94,19 @@ def _mapped(path: Path) -> U8:
     if not isinstance(array, np.ndarray) or not _is_pictures(array):
         raise UsageError(f"{where} {found}; allowed: uint8 [N, h, w, 3], in C order, N, h, w ≥ 1")
     return array.view(np.ndarray)
+
+
+def _file_of(store: Store, name: str, where: str) -> Path:
+    if isinstance(store, LocalStore):
+        path = store.folder / name
+        if not path.is_file():
+            found = "is a folder, not a file" if path.exists() else "does not exist"
+            raise UsageError(f"{where} {found}; allowed: a .npy file")
+        return path
+    try:
+        return local_copy(store, name)
+    except MissingObjectError as error:
+        raise UsageError(f"{where} does not exist; allowed: a .npy file") from error
 
 
 def _is_pictures(array: npt.NDArray[np.generic]) -> bool:
@@ -133,7 +149,7 @@ def _as_it_is(array: U8, places: Sequence[int], digest: str) -> PictureSet:
 
 def _copy_chunk(shared: _Shared, job: _Job) -> Chunk:
     """Resize and pad the pictures of one job."""
-    array = _mapped(shared.path)
+    array = _mapped(shared.store, shared.name, shared.where)
     frame, channels = (shared.padding,) * 2, (0, 0)
     pictures = []
     for place in job.places:

@@ -32,7 +32,7 @@ from pipeline.sources.video_files import (
     video_versions,
 )
 from pipeline.sources.video_pixels import Look, whole_frame
-from pipeline.store import Store, open_input
+from pipeline.store import Store, open_input, open_store
 
 U8 = npt.NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
     """
     size = config.size
     assert size is not None, "a resolved recipe has a size"
-    root = open_input(config.path)
+    root = open_store(config.path)
     ids = listed(root, VIDEOS)
     places = evenly(len(ids), config.count, f"mixing_set.path = {str(root)!r}")
     files = hashed(root, [ids[place] for place in places])
@@ -81,7 +81,7 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
             _Job(number, file) for number, file in enumerate(files) if number not in store.numbers
         ]
         skipped = store.skipped[:]
-        for chunk in executor.map(_decode_chunk, _Shared(root, size), jobs):
+        for chunk in executor.map(_decode_chunk, _Shared(open_input(config.path), size), jobs):
             skipped += chunk.skipped
             yield chunk
         check_skipped(sorted(skipped), config, len(files), "videos")

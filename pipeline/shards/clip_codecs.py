@@ -20,6 +20,11 @@ from pipeline.shards.yuv import Planes, from_planes, to_planes
 U8 = npt.NDArray[np.uint8]
 Payload = bytes | memoryview
 
+MAX_BYTES = 1 << 30
+"""Of one decoded clip: what a payload holds may be far more than what it seems."""
+MAX_PIXELS = 1 << 26
+"""Of one of its frames."""
+
 # ── JPEGs end to end ──
 
 _START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
@@ -40,7 +45,11 @@ def decode_mjpg(payload: Payload) -> U8:
     Raises:
         ValueError: it is none, or its frames differ in size.
     """
-    frames = [simplejpeg.decode_jpeg(frame, "RGB") for frame in split_jpegs(payload)]
+    frames: list[U8] = []
+    for frame in split_jpegs(payload):
+        height, width, _, _ = simplejpeg.decode_jpeg_header(frame)
+        _check_bytes(len(frames) + 1, height, width)
+        frames.append(simplejpeg.decode_jpeg(frame, "RGB"))
     if not frames:
         raise ValueError("it holds no frame")
     return np.stack(frames)
@@ -167,8 +176,9 @@ def decode_mp4(payload: Payload) -> U8:
         ValueError: it is none.
         DreamshardsError: PyAV is not installed.
     """
-    frames = []
+    frames: list[U8] = []
     for frame in _frames(payload):
+        _check_bytes(len(frames) + 1, frame.height, frame.width)
         picture = np.empty((frame.height, frame.width, 3), np.uint8)
         _to_rgb(frame, picture)
         frames.append(picture)
@@ -202,7 +212,7 @@ def _frames(payload: Payload) -> Iterator[Any]:
                 raise ValueError("it holds no video")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # clips are decoded side by side instead
-            stream.codec_context.options = {"err_detect": "explode"}
+            stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
             for frame in container.decode(stream):
                 if frame.is_corrupt:
                     raise ValueError("it has a damaged frame")
@@ -225,6 +235,11 @@ def _planes(frame: Any) -> Planes:
         for plane in frame.planes
     )
     return y, cb, cr
+
+
+def _check_bytes(num: int, height: int, width: int) -> None:
+    if 3 * num * height * width > MAX_BYTES:
+        raise ValueError(f"it has {num} frames of {width}×{height} and more")
 
 
 def check_count(num: int, out: U8) -> None:

@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.shards.clip_codecs import decode_mjpg, decode_mp4, encode_mjpg, encode_mp4
+from pipeline.shards.clip_codecs import MAX_BYTES, decode_mjpg, decode_mp4, encode_mjpg, encode_mp4
 
 U8 = npt.NDArray[np.uint8]
+
+PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
+"""What Pillow may take a payload for: of its other readers one runs a program."""
 
 
 class Encoding(NamedTuple):
@@ -71,8 +74,14 @@ def _encode_npy(pictures: U8, how: Encoding) -> U8:
 
 
 def _decode_npy(data: bytes) -> U8:
-    picture: U8 = np.load(io.BytesIO(data), allow_pickle=False)
-    return picture
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("its npy header is not of version 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    pixels = memoryview(data)[file.tell() :]
+    if dtype != np.uint8 or fortran or math.prod(shape) != len(pixels):
+        raise ValueError(f"its npy header says {dtype} {shape}, {len(pixels)} bytes follow")
+    return np.frombuffer(pixels, np.uint8).reshape(shape).copy()
 
 
 def _pillow_encoder(kind: str, **options: object) -> Callable[[U8, Encoding], Sequence[bytes]]:
@@ -89,7 +98,9 @@ def _pillow_encoder(kind: str, **options: object) -> Callable[[U8, Encoding], Se
 
 
 def _decode_pillow(data: bytes) -> U8:
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as image:
+        if 3 * math.prod(image.size) > MAX_BYTES:
+            raise ValueError(f"its size is {image.size[0]}×{image.size[1]} pixels")
         return np.asarray(image.convert("RGB"))
 
 

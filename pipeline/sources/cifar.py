@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from pipeline.source_sections import CifarSource
 from pipeline.sources.cifar_pickle import PickledArray, load_pickle
 from pipeline.sources.download import fetch_archive
 from pipeline.sources.source import ArraySource, evenly
+from pipeline.store import LocalStore, Store, open_input
 
 SIZE = 32
 ROW_BYTES = 3 * SIZE * SIZE
@@ -71,8 +71,8 @@ def open_cifar(config: CifarSource, executor: Executor) -> ArraySource:
     layout = LAYOUTS[config.kind]
     names = layout.train if config.split == "train" else layout.test
     folder = _folder(config, layout, (*names, layout.meta))
-    class_names = _class_names(folder / layout.meta, layout.names_key)
-    batches = [_batch(folder / name, layout.labels_key, class_names) for name in names]
+    class_names = _class_names(folder, layout)
+    batches = [_batch(folder, name, layout.labels_key, class_names) for name in names]
     labels = np.concatenate([batch.labels for batch in batches])
     if len(labels) == 0:
         raise DreamshardsError(
@@ -91,9 +91,16 @@ def open_cifar(config: CifarSource, executor: Executor) -> ArraySource:
     )
 
 
-def _folder(config: CifarSource, layout: Layout, names: tuple[str, ...]) -> Path:
-    """Find the folder that holds `names`, or fetch it."""
-    path = Path(config.path).expanduser()
+def _folder(config: CifarSource, layout: Layout, names: tuple[str, ...]) -> Store:
+    """Find the folder that holds `names`, or fetch it.
+
+    Raises:
+        UsageError: it is not there, or lacks some; or it is to be fetched into an object store.
+    """
+    store = open_input(config.path)
+    if not isinstance(store, LocalStore):
+        return _objects(store, config, layout, names)
+    path = store.folder
     below = path / layout.folder
     own = path.name == layout.folder or (path / layout.meta).is_file()
     folder = below if below.is_dir() or not own else path
@@ -112,6 +119,29 @@ def _folder(config: CifarSource, layout: Layout, names: tuple[str, ...]) -> Path
             f"source.path: {folder} lacks {', '.join(missing)}; put the official files there, or "
             "move the folder away and fetch it with --set source.download=true"
         )
+    return LocalStore(folder)
+
+
+def _objects(store: Store, config: CifarSource, layout: Layout, names: tuple[str, ...]) -> Store:
+    """Find what holds the objects `names`: the store, or a folder in it."""
+    if config.download:
+        raise UsageError(
+            f"source.download = true with source.path = {str(store)!r}: an archive is fetched into a local "
+            f"folder alone; fetch {layout.url}, unpack it and upload it there, or set source.path to a folder"
+        )
+    folder = next(
+        (place for place in (store.below(layout.folder), store) if place.exists(layout.meta)), None
+    )
+    if folder is None:
+        raise UsageError(
+            f"source.path: no {config.kind} in {str(store)!r}: looked for {layout.meta} there and in "
+            f"{layout.folder}; fetch {layout.url}, unpack it and upload it there"
+        )
+    missing = [name for name in names if not folder.exists(name)]
+    if missing:
+        raise UsageError(
+            f"source.path: {folder} lacks {', '.join(missing)}; upload the official files there"
+        )
     return folder
 
 
@@ -121,8 +151,8 @@ class _Batch(NamedTuple):
     filenames: list[str]
 
 
-def _batch(path: Path, labels_key: str, class_names: list[str]) -> _Batch:
-    content = load_pickle(path)
+def _batch(folder: Store, name: str, labels_key: str, class_names: list[str]) -> _Batch:
+    content, path = load_pickle(folder, name), folder.address(name)
     data = _field(content, "data", path, _pixel_rows)
     labels = _field(content, labels_key, path, _whole_numbers)
     filenames = _field(content, "filenames", path, _texts)
@@ -140,14 +170,15 @@ def _batch(path: Path, labels_key: str, class_names: list[str]) -> _Batch:
     return _Batch(data, np.array(labels, np.int32), filenames)
 
 
-def _class_names(path: Path, key: str) -> list[str]:
-    names: list[str] = _field(load_pickle(path), key, path, _texts)
+def _class_names(folder: Store, layout: Layout) -> list[str]:
+    key, path = layout.names_key, folder.address(layout.meta)
+    names: list[str] = _field(load_pickle(folder, layout.meta), key, path, _texts)
     if not names or len(set(names)) < len(names) or "" in names:
         raise DreamshardsError(f"{path}: {key} = {names!r}; allowed: one or more different names")
     return names
 
 
-def _field(content: dict[str, Any], key: str, path: Path, check: Callable[[object], Any]) -> Any:
+def _field(content: dict[str, Any], key: str, path: str, check: Callable[[object], Any]) -> Any:
     if key not in content:
         raise DreamshardsError(
             f"{path} lacks {key!r}; it holds {', '.join(sorted(content)) or 'nothing'}; "

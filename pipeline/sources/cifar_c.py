@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,9 @@ from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.executor import Executor
 from pipeline.source_sections import CifarCSource
 from pipeline.sources.cifar_names import CLASS_NAMES
+from pipeline.sources.local_copy import local_copy
 from pipeline.sources.source import ArraySource, evenly
+from pipeline.store import LocalStore, Store, names_in, open_file, open_input
 
 U8 = npt.NDArray[np.uint8]
 
@@ -37,9 +39,8 @@ def open_cifar_c(config: CifarCSource, executor: Executor) -> ArraySource:
         UsageError: the files are not there, or hold fewer pictures than asked for.
         DreamshardsError: a file cannot be read, or is not of the published form.
     """
-    folder = Path(config.path).expanduser()
-    path = _find(folder, config.name)
-    every = _load(path)
+    folder = open_input(config.path)
+    path, every = _load(folder, config.name)
     num_rows = len(every) if every.ndim else 0
     if every.dtype != np.uint8 or every.shape[1:] != _PICTURE or not _whole_sets(num_rows):
         raise DreamshardsError(
@@ -47,7 +48,7 @@ def open_cifar_c(config: CifarCSource, executor: Executor) -> ArraySource:
             "each of 5 severities, as CIFAR-10-C has them"
         )
     class_names = CLASS_NAMES[config.classes]
-    labels = _labels(_find(folder, _LABELS), num_rows, len(class_names))
+    labels = _labels(folder, num_rows, len(class_names))
     num = num_rows // _NUM_SEVERITIES
     first = (config.severity - 1) * num
     pixels, labels = every[first : first + num], labels[first : first + num]
@@ -70,8 +71,8 @@ def open_cifar_p(path: str | Path) -> U8:
         UsageError: there is no such file.
         DreamshardsError: it cannot be read, or is not of this form.
     """
-    path = Path(path).expanduser()
-    clips = _load(_find(path.parent, path.name.removesuffix(".npy")))
+    folder, name = open_file(str(path))
+    path, clips = _load(folder, name.removesuffix(".npy"))
     if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[2:] != _PICTURE or not clips.size:
         raise DreamshardsError(
             f"{path} holds {clips.dtype} {list(clips.shape)}; allowed: uint8 [N, F, 32, 32, 3], F frames of "
@@ -84,21 +85,20 @@ def _whole_sets(num_rows: int) -> bool:
     return num_rows > 0 and num_rows % _NUM_SEVERITIES == 0
 
 
-def _find(folder: Path, name: str) -> Path:
-    path = folder / f"{name}.npy"
-    if path.is_file():
-        return path
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; give the one that holds {path.name}")
-    present = sorted(file.stem for file in folder.glob("*.npy"))
-    found = f"it holds {', '.join(present)}" if present else "it holds no .npy files"
-    raise UsageError(f"{folder} lacks {path.name}{nearest(name, present)}; {found}")
+def _load(folder: Store, name: str) -> tuple[str, npt.NDArray[Any]]:
+    """Return the address of an array, and the array mapped: its pages are read when they are used.
 
-
-def _load(path: Path) -> npt.NDArray[Any]:
-    """Map an array; its pages are read when they are used."""
+    Raises:
+        UsageError: it is not there; names those that are.
+        DreamshardsError: it is no .npy file.
+    """
+    file = f"{name}.npy"
+    if not folder.exists(file):
+        _refuse_missing(folder, file)
+    path = folder.address(file)
+    copy = local_copy(folder, file)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(copy, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise DreamshardsError(
@@ -106,12 +106,20 @@ def _load(path: Path) -> npt.NDArray[Any]:
         ) from error
     if not isinstance(array, np.ndarray):
         raise DreamshardsError(f"{path} is an archive of arrays; allowed: a .npy file")
-    return array
+    return path, array
 
 
-def _labels(path: Path, num_rows: int, num_classes: int) -> npt.NDArray[np.int32]:
+def _refuse_missing(folder: Store, file: str) -> NoReturn:
+    if isinstance(folder, LocalStore) and not folder.folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; give the one that holds {file}")
+    present = [name.removesuffix(".npy") for name in names_in(folder) if name.endswith(".npy")]
+    found = f"it holds {', '.join(present)}" if present else "it holds no .npy files"
+    raise UsageError(f"{folder} lacks {file}{nearest(file.removesuffix('.npy'), present)}; {found}")
+
+
+def _labels(folder: Store, num_rows: int, num_classes: int) -> npt.NDArray[np.int32]:
     """Return the label of each row, int32 [num_rows]."""
-    labels = _load(path)
+    path, labels = _load(folder, _LABELS)
     if labels.dtype.kind not in "iu" or labels.shape != (num_rows,):
         raise DreamshardsError(
             f"{path} holds {labels.dtype} {list(labels.shape)}; allowed: whole numbers [{num_rows}], one for "

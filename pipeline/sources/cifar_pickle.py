@@ -6,15 +6,17 @@ stands for a plain holder of ours: not even numpy's own reconstruction runs.
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import DreamshardsError
+from pipeline.store import Store, StoreError
 
 
 class PickledArray:
@@ -81,7 +83,14 @@ class _Unpickler(pickle.Unpickler):
             raise _RefusedError(f"{module}.{name}") from None
 
 
-def load_pickle(path: Path) -> dict[str, Any]:
+def _check_memo(data: bytes) -> None:
+    """Refuse places of the memo past the file's length: the unpickler would make room for all before them."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
+            raise _RefusedError(f"place {argument} of the memo")
+
+
+def load_pickle(store: Store, name: str) -> dict[str, Any]:
     """Return a CIFAR file's dictionary: keys str, arrays `PickledArray`, other text as stored.
 
     Both the official files of Python 2 and rewritten ones of Python 3 load.
@@ -89,16 +98,18 @@ def load_pickle(path: Path) -> dict[str, Any]:
     Raises:
         DreamshardsError: not to be read, damaged, or naming a global that CIFAR files do not hold.
     """
+    path = store.address(name)
     try:
-        with path.open("rb") as file:
-            content = _Unpickler(file, encoding="bytes").load()
+        data = store.read(name)
+        _check_memo(data)
+        content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except _RefusedError as error:
         raise DreamshardsError(
             f"{path} asks for {error}, which no CIFAR file needs and which may be an attack; "
             "nothing of it was run. Fetch the file again from the official site"
         ) from error
-    except OSError as error:
-        raise DreamshardsError(f"cannot read {path}: {error.strerror}") from error
+    except StoreError as error:
+        raise DreamshardsError(f"cannot read {path}: {error.reason}") from error
     except Exception as error:  # damaged pickles raise a dozen types
         reason = str(error) or type(error).__name__
         raise DreamshardsError(

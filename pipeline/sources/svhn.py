@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+import math
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import Executor
 from pipeline.source_sections import SvhnSource
 from pipeline.sources.source import ArraySource, evenly
+from pipeline.store import Store, open_input
 
 _PICTURE = (32, 32, 3)
 _NUM_CLASSES = 10
+_MAX_NUMBERS = 1 << 32
+"""Of one array; the largest official one, of `extra`, has 1.6 · 10⁹."""
 _URL = "http://ufldl.stanford.edu/housenumbers/"
 
 
@@ -28,14 +32,14 @@ def open_svhn(config: SvhnSource, executor: Executor) -> ArraySource:
         UsageError: the file is not there, or holds fewer pictures than asked for.
         DreamshardsError: it cannot be read, or is not of the official form.
     """
-    path = Path(config.path).expanduser() / f"{config.split}_32x32.mat"
-    if not path.is_file():
+    store, name = open_input(config.path), f"{config.split}_32x32.mat"
+    if not store.exists(name):
         raise UsageError(
-            f"source.path: no {path.name} in {config.path!r}; fetch it from {_URL}, or set source.path to "
+            f"source.path: no {name} in {str(store)!r}; fetch it from {_URL}, or set source.path to "
             "the folder that holds it"
         )
-    columns, labels = _read(path)
-    places = evenly(len(labels), config.count, f"source.path: {path}")
+    columns, labels = _read(store, name)
+    places = evenly(len(labels), config.count, f"source.path: {store.address(name)}")
     if config.count is not None:
         columns, labels = columns[..., places], labels[places]
     return ArraySource.of(
@@ -46,13 +50,19 @@ def open_svhn(config: SvhnSource, executor: Executor) -> ArraySource:
     )
 
 
-def _read(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+def _read(store: Store, name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """Return the pictures, uint8 [32, 32, 3, N], and their digits, int32 [N]."""
     # slow to import; workers get the pixels, not this
-    from scipy.io import loadmat  # type: ignore[import-untyped]
+    from scipy.io import loadmat, whosmat  # type: ignore[import-untyped]
 
+    path = store.address(name)
+    data = io.BytesIO(store.read(name))
     try:
-        content: dict[str, Any] = loadmat(path, variable_names=["X", "y"])
+        for variable, shape, _ in whosmat(data):  # before it is unpacked: it may be a bomb
+            if math.prod(shape) > _MAX_NUMBERS:
+                raise ValueError(f"{variable} is said to be {list(shape)}")
+        data.seek(0)
+        content: dict[str, Any] = loadmat(data, variable_names=["X", "y"])
     except Exception as error:  # whatever SciPy's readers meet in a damaged file
         reason = str(error).partition("\n")[0]
         raise DreamshardsError(

@@ -32,7 +32,7 @@ MAX_PIXELS = 1 << 26
 
 # The content decides, not the name, and of FFmpeg's other formats some open further files.
 _FORMATS = "avi,mov,matroska"
-_DECODER = {"flags": "+bitexact"}
+_DECODER = {"flags": "+bitexact", "max_pixels": str(MAX_PIXELS)}
 _STRICT = {**_DECODER, "err_detect": "explode"}
 _CENTRED = ("mjpeg", "mpeg1video")  # all others put them on the first pixel
 _ATTACHED_PICTURE = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC: the cover of an album

@@ -7,6 +7,7 @@ name only once it is whole. Knows nothing of what is in the objects.
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +41,7 @@ __all__ = [
     "UnreachableError",
     "Writing",
     "is_uri",
+    "names_in",
     "open_file",
     "open_input",
     "open_store",
@@ -119,3 +121,11 @@ def open_file(path: str) -> tuple[Store, str]:
     parts = urlsplit(path)
     folder, _, name = parts.path.rstrip("/").rpartition("/")
     return open_input(parts._replace(path=f"{folder}/").geturl()), unquote(name)
+
+
+def names_in(store: Store) -> list[str]:
+    """Return names directly in a store, for advice: of an object store those of its first 1,000 objects."""
+    if isinstance(store, LocalStore):
+        folder = store.folder
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [entry.path for entry in islice(store.entries(), 1000) if "/" not in entry.path]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.clip_codecs import Payload, mjpg_into, mp4_into
+from pipeline.shards.codecs import PICTURE_FORMATS
 from pipeline.store import Store
 from pipeline.stream.index import EpochIndex
 
@@ -82,11 +83,11 @@ def _jpeg_into(payload: Payload, out: U8) -> None:
 
 
 def _pillow_into(payload: Payload, out: U8) -> None:
-    with Image.open(io.BytesIO(payload)) as image:
-        decoded = np.asarray(image.convert("RGB"))
-    if decoded.shape != out.shape:
-        raise ValueError(f"its shape is {decoded.shape}")
-    out[:] = decoded
+    with Image.open(io.BytesIO(payload), formats=PICTURE_FORMATS) as image:
+        width, height = image.size
+        if (height, width, 3) != out.shape:  # told before it is decoded: it may be a bomb
+            raise ValueError(f"its shape is {(height, width, 3)}")
+        out[:] = np.asarray(image.convert("RGB"))
 
 
 _DECODERS: dict[str, Callable[[Payload, U8], None]] = {
