@@ -99,7 +99,7 @@ def flattened(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 _MAX_NODES = 100_000
-"""Of one file, aliases written out: a few lines of aliases to aliases may stand for more than memory holds."""
+"""Of one file, aliases written out: a few lines of aliases may stand for more than memory holds."""
 
 
 class _Loader(yaml.SafeLoader):

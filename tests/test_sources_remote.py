@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import pickle
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from pipeline.build import build
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
-from pipeline.picture_sections import FolderPictures
+from pipeline.export import export
+from pipeline.picture_sections import FolderPictures, NpyPictures, OnePart
 from pipeline.pictures import open_pictures
+from pipeline.pictures.picture_set import PictureSet
 from pipeline.recipe import load_recipe
-from pipeline.source_sections import ImageFolderSource
-from pipeline.sources import FileSource, ahead, open_source
+from pipeline.section import Section
+from pipeline.source_sections import ImageFolderSource, SourceConfig, VideoFolderSource
+from pipeline.sources import (
+    FileSource,
+    VideoSource,
+    ahead,
+    local_copy,
+    open_source,
+    video_scan,
+    video_source,
+)
 from pipeline.store import RemoteStore, open_store
 from pipeline.store.s3 import S3Store
 from tests.conftest import tree
 from tests.servers import BUCKET, Moto, Server
+from tests.test_sources_cifar import write_cifar10
+from tests.video_helpers import encoded, moving
+
+EXECUTOR = InlineExecutor()
+
+
+class OneSource(Section):
+    """A source by itself."""
+
+    part: SourceConfig
+
 
 NUM_PICTURES = 30
 
@@ -62,7 +89,7 @@ def put(server: Server, prefix: str, files: dict[str, bytes]) -> str:
 
 def opened(path: str | Path, **fields: Any) -> FileSource:
     content = {"kind": "image-folder", "path": str(path), **fields}
-    source = open_source(ImageFolderSource.model_validate(content), InlineExecutor())
+    source = open_source(ImageFolderSource.model_validate(content), EXECUTOR)
     assert isinstance(source, FileSource)
     return source
 
@@ -125,7 +152,7 @@ def test_a_build_from_objects_is_the_build_from_files(
         else:
             overrides += ["augmentation.family=mixup", "mixing_set=null"]
         settings = (*overrides, "transform.size=24", "epochs=2", "shards.samples_per_shard=20")
-        return build(load_recipe("digits", settings), out, InlineExecutor()).dataset
+        return build(load_recipe("digits", settings), out, EXECUTOR).dataset
 
     local = made(str(tmp_path / "set"), tmp_path / "local")
     reads.clear()
@@ -270,7 +297,7 @@ def test_a_mixing_set_of_objects_is_that_of_files(
 ) -> None:
     def made(path: str | Path) -> Any:
         content = {"kind": "folder", "path": str(path), "size": 16, "on_unreadable": "skip"}
-        return open_pictures(FolderPictures.model_validate(content), InlineExecutor())
+        return open_pictures(FolderPictures.model_validate(content), EXECUTOR)
 
     files = FILES | {"bad.png": b"no picture", "top.jpg": picture(7)}
     uri = put(store, prefix, files)
@@ -284,3 +311,186 @@ def test_a_mixing_set_of_objects_is_that_of_files(
     assert [path.name for path in (tmp_path / "cache/pictures").iterdir()] == [
         path.name for path in (tmp_path / "other/pictures").iterdir()
     ]
+
+
+# ── files that a library opens ──
+
+
+def official(folder: Path) -> None:
+    """Write CIFAR-10, CIFAR-C and SVHN in miniature."""
+    write_cifar10(folder)
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
+    np.save(folder / "fog.npy", pixels)
+    np.save(folder / "labels.npy", np.arange(10) % 5)
+    digits = np.arange(1, 11, dtype=np.uint8)[:, None]
+    savemat(folder / "train_32x32.mat", {"X": pixels.transpose(1, 2, 3, 0), "y": digits})
+
+
+@pytest.fixture
+def objects(store: Moto, prefix: str, tmp_path: Path) -> tuple[str, Path]:
+    """Return a URI and a folder that hold the same official files."""
+    folder = tmp_path / "official"
+    folder.mkdir()
+    official(folder)
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    return put(store, prefix, files), folder
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"kind": "cifar10", "split": "test"},
+        {"kind": "cifar-c", "name": "fog", "severity": 2},
+        {"kind": "svhn"},
+    ],
+    ids=lambda section: section["kind"],
+)
+def test_official_files_are_those_of_a_folder(
+    objects: tuple[str, Path], section: dict[str, Any]
+) -> None:
+    sources = [
+        open_source(
+            OneSource.model_validate({"part": section | {"path": str(path)}}).part, EXECUTOR
+        )
+        for path in objects
+    ]
+    assert sources[0].fingerprint == sources[1].fingerprint
+    assert np.array_equal(sources[0].pixels, sources[1].pixels)
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"kind": "cifar10", "download": True}, "an archive is fetched into a local folder alone"),
+        (
+            {"kind": "cifar100"},
+            "no cifar100 in 's3://.*': looked for meta there and in cifar-100-p",
+        ),
+        (
+            {"kind": "cifar-c", "name": "frog", "severity": 1},
+            r"lacks frog\.npy \(did you mean 'fog'",
+        ),
+        ({"kind": "svhn", "split": "test"}, r"no test_32x32\.mat in 's3://"),
+        ({"kind": "ucf101"}, r"no folder UCF-101 in 's3://"),
+    ],
+    ids=lambda part: part["kind"] if isinstance(part, dict) else "",
+)
+def test_official_files_that_are_not_there(
+    objects: tuple[str, Path], section: dict[str, Any], expected: str
+) -> None:
+    config = OneSource.model_validate({"part": section | {"path": objects[0]}}).part
+    with pytest.raises(UsageError, match=expected):
+        open_source(config, EXECUTOR)
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+def test_an_array_of_mixing_pictures_is_fetched_once(
+    objects: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: int
+) -> None:
+    monkeypatch.setenv("DREAMSHARDS_CACHE", str(tmp_path / "cache"))
+    fetched: list[str] = []
+    real = local_copy._fetch
+
+    def fetch(store: Any, name: str, *rest: Any) -> str:
+        fetched.append(name)
+        return real(store, name, *rest)
+
+    monkeypatch.setattr(local_copy, "_fetch", fetch)
+
+    def made(path: str) -> PictureSet:
+        section = NpyPictures(kind="npy", path=path, size=None, count=None, padding=padding)
+        pictures = open_pictures(section, EXECUTOR)
+        assert isinstance(pictures, PictureSet)
+        return pictures
+
+    uri, folder = objects
+    expected = made(f"{folder}/fog.npy")
+    assert made(f"{uri}/fog.npy").digest == made(f"{uri}/fog.npy").digest == expected.digest
+    assert fetched == ["fog.npy"]
+    with pytest.raises(UsageError, match=r"fig\.npy' does not exist; allowed: a \.npy file"):
+        made(f"{uri}/fig.npy")
+
+
+def test_an_object_is_fetched_anew_once_it_changed(
+    store: Moto, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREAMSHARDS_CACHE", str(tmp_path))
+    monkeypatch.setattr(local_copy, "_PIECE_BYTES", 1000)
+    place = open_store(put(store, prefix, {"x": b"old" * 1000}))
+    copy = local_copy.local_copy(place, "x")
+    assert copy.read_bytes() == b"old" * 1000
+    assert copy.name == hashlib.sha256(b"old" * 1000).hexdigest()
+    put(store, prefix, {"x": b"newer" * 1000})
+    assert local_copy.local_copy(place, "x").read_bytes() == b"newer" * 1000
+    with pytest.raises(DreamshardsError, match=f"/x changed since .*; expected {'0' * 64}; put"):
+        local_copy.local_copy(place, "x", "0" * 64)
+    assert not [
+        path
+        for path in (tmp_path / "objects").iterdir()
+        if not path.name.endswith("lock") and len(path.name) != 64
+    ]
+
+
+def _copy(job: tuple[str, str]) -> str:
+    os.environ["DREAMSHARDS_CACHE"] = job[0]  # which this module changed when it was imported
+    return local_copy.local_copy(open_store(job[1]), "x").name
+
+
+def test_processes_that_want_one_object_fetch_it_once(
+    store: Moto, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREAMSHARDS_CACHE", str(tmp_path))
+    content = bytes(range(256)) * 4096
+    uri = put(store, prefix, {"x": content})
+    with ProcessPoolExecutor(3, get_context("spawn")) as pool:
+        names = set(pool.map(_copy, [(str(tmp_path), uri)] * 6))
+    assert names == {hashlib.sha256(content).hexdigest()}
+    assert (tmp_path / "objects" / names.pop()).read_bytes() == content
+
+
+def test_a_large_video_is_fetched_and_held_to_its_scan(
+    store: Moto, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"a/{seed}.mp4": encoded(moving(12, seed=seed)) for seed in (1, 2)}
+    uri = put(store, prefix, files)
+    clips = []
+    for whole_bytes in (1 << 20, 100):
+        monkeypatch.setenv("DREAMSHARDS_CACHE", str(tmp_path / str(whole_bytes)))
+        for path in (uri, write(tmp_path / "set", files)):
+            for module in (video_scan, video_source):
+                monkeypatch.setattr(module, "WHOLE_BYTES", whole_bytes)
+            section = {"kind": "video-folder", "path": str(path), "frames": 4}
+            source = open_source(VideoFolderSource.model_validate(section), EXECUTOR)
+            assert isinstance(source, VideoSource)
+            clips.append((source.fingerprint, source.read_clip(1, 5).tobytes()))
+    assert len(set(clips)) == 1
+    kept = {path.name for path in (tmp_path / "100/objects").iterdir()}
+    assert {hashlib.sha256(content).hexdigest() for content in files.values()} <= kept
+
+
+# ── written there ──
+
+
+@pytest.mark.parametrize("form", ["png", "npy"])
+def test_a_set_written_to_a_store_is_that_of_a_folder(
+    store: Moto, prefix: str, tmp_path: Path, form: Any
+) -> None:
+    section = OnePart.model_validate({"part": {"kind": "gabor", "count": 9, "size": 16}}).part
+    local = export(tmp_path / "local", section, form, EXECUTOR)
+    uri = store.uri(prefix)
+    remote = export(uri, section, form, EXECUTOR)
+    assert remote.num_written == local.num_written > 0
+    assert remote.num_bytes == local.num_bytes
+    assert store.tree(prefix) == tree(tmp_path / "local")
+    assert export(uri, section, form, EXECUTOR).num_written == 0
+    lost = next(name for name in store.tree(prefix) if name.endswith(form))
+    for name in (lost, "pictures.json"):
+        store.client().delete_object(Bucket=BUCKET, Key=f"{prefix}/{name}")
+    assert export(uri, section, form, EXECUTOR).num_written == 1
+    assert store.tree(prefix) == tree(tmp_path / "local")
+    with pytest.raises(DreamshardsError, match="holds another set; it was left as it is"):
+        export(uri, section.model_copy(update={"seed": 1}), form, EXECUTOR)
