@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import threading
@@ -165,6 +166,22 @@ def test_a_build_from_objects_is_the_build_from_files(
     assert len(files) == 2 * (2 + 2 + 1)
     assert files.items() <= tree(tmp_path / "remote").items()
     assert not [name for name, in_turn in reads if in_turn and name.endswith(("jpg", "png"))]
+
+
+def test_credentials_of_a_uri_are_stored_nowhere(moto: Moto, prefix: str, tmp_path: Path) -> None:
+    put(moto, prefix, FILES)
+    uri = moto.full_uri(prefix)
+    assert moto.secret_key in uri
+    overrides = (
+        *("source.kind=image-folder", f"source.path={uri}", "transform.kind=random-resized-crop"),
+        *("mixing_set.kind=folder", f"mixing_set.path={uri}", "mixing_set.size=24"),
+        *("transform.size=24", "epochs=1", "shards.samples_per_shard=40"),
+    )
+    build(load_recipe("digits", overrides), tmp_path / "root", EXECUTOR)
+    stored = json.loads((tmp_path / "root/dataset.json").read_text())["recipe"]
+    assert stored["source"]["path"] == stored["mixing_set"]["path"] == f"s3://{BUCKET}/{prefix}"
+    for path in (tmp_path / "root").rglob("*"):
+        assert path.is_dir() or moto.secret_key.encode() not in path.read_bytes()
 
 
 # ── refused as a folder is ──

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.ahead import ahead
-from pipeline.errors import DreamshardsError, UnreadableFile, UsageError
+from pipeline.errors import DreamshardsError, PassingFault, UnreadableFile, UsageError
 from pipeline.picture_sections import FolderPictures, ZoomVideoPictures
 from pipeline.progress import PlainProgress
 from pipeline.sources.ahead import read_each
@@ -129,10 +129,13 @@ def read(root: Store, file: File) -> bytes:
 
     Raises:
         UnreadableFile: it is gone or closed to this user.
+        PassingFault: the store is out of reach.
         DreamshardsError: it changed since, or something else than the file is wrong.
     """
     try:
         data = root.read(file.id)
+    except PassingFault:
+        raise
     except StoreError as error:
         if getattr(error.__cause__, "errno", None) not in _FAULTS_OF_THE_FILE:
             raise DreamshardsError(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cache import cache_folder
-from pipeline.errors import DreamshardsError
+from pipeline.errors import DreamshardsError, PassingFault
 from pipeline.executor import Executor
 from pipeline.parquet import read_parquet
 from pipeline.progress import PlainProgress
@@ -94,10 +94,13 @@ def attempt(address: str, read: Callable[[], Content]) -> tuple[Content | None, 
     """Return what `read` returns and no reason, or None and why the file cannot be opened.
 
     Raises:
+        PassingFault: the store is out of reach.
         DreamshardsError: the machine or the store failed to read it.
     """
     try:
         return read(), ""
+    except PassingFault:
+        raise
     except (OSError, StoreError) as error:
         fault = error.__cause__ if isinstance(error, StoreError) else error
         reason = str(getattr(fault, "strerror", None) or getattr(error, "reason", error))

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DreamshardsError
+from pipeline.errors import DreamshardsError, PassingFault
 from pipeline.sources.ahead import Reader
 from pipeline.store import StoreError
 
@@ -25,12 +25,15 @@ def read_unchanged(
         whole: False compares the size alone, and reads and returns nothing.
 
     Raises:
+        PassingFault: the store is out of reach.
         DreamshardsError: the file is gone or is not the one that was scanned.
     """
     address = files.store.address(name)
     try:
         data = files.read(name) if whole else b""
         got = len(data) if whole else files.store.size(name)
+    except PassingFault:
+        raise
     except StoreError as error:
         raise DreamshardsError(
             f"cannot read {address}, which could be read when the dataset was scanned: "
