@@ -1,0 +1,71 @@
+"""Clusters of several nodes: jobs are spread, follow the nodes that come and go, and are lost with none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.executor import Crashed
+from pipeline.executor.versions import source_digest
+from tests import cluster_lab
+from tests.cluster_lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with cluster_lab.lab(tmp_path_factory.mktemp("lab"), {"num_cpus": 2}, {"num_cpus": 2}) as lab:
+        yield lab
+
+
+def test_jobs_are_spread_over_the_nodes(lab: Lab) -> None:
+    found = lab.run(cluster_lab.run_where, 0.2, 8)
+    assert [job for job, _ in found] == list(range(8))
+    assert sorted(Counter(node for _, node in found).values()) == [4, 4]
+
+
+def test_what_is_shared_is_one_copy_on_each_node(lab: Lab) -> None:
+    found = lab.run(cluster_lab.run_mapped)
+    assert len({process for _, process, _, _ in found}) == 4
+    copies = {(node, file, offset) for node, _, file, offset in found}
+    assert len(copies) == len({node for node, _, _ in copies}) == 2
+
+
+def test_every_node_is_asked_once_the_head_too(lab: Lab) -> None:
+    found, failed, up = lab.run(cluster_lab.run_on_every_node)
+    assert len(up) == 3
+    assert sorted(node for _, node, _ in found.values()) == sorted(up)
+    assert {(shared, digest) for shared, _, digest in found.values()} == {(2, source_digest())}
+    for name, (_, node, _) in found.items():
+        assert name.endswith(f"({node[:8]})")
+    assert {name: str(error) for name, error in failed.items()} == dict.fromkeys(
+        found, "not on this node"
+    )
+
+
+def test_a_fault_of_one_node_sends_its_jobs_to_the_others(lab: Lab) -> None:
+    found, bad = lab.run(cluster_lab.run_faults, False)
+    assert sorted(job for job, _ in found) == list(range(12))
+    assert bad not in {node for _, node in found}
+
+
+def test_a_fault_of_every_node_is_met_ten_times_and_then_told(lab: Lab) -> None:
+    found, _ = lab.run(cluster_lab.run_faults, True)
+    expected = [
+        Crashed(job, f"Ray lost a job 10 times (job {job} found no room)") for job in range(12)
+    ]
+    assert sorted(found, key=lambda crashed: crashed.job) == expected
+
+
+def test_jobs_lost_with_their_node_run_again_on_others(lab: Lab) -> None:
+    found, lost = lab.run(cluster_lab.run_with_a_node_lost)
+    assert [job for job, _ in found] == list(range(40))
+    assert 1 <= sum(node == lost for _, node in found) <= 8
+
+
+def test_a_node_that_joins_gets_jobs_and_more_are_drawn_for_it(lab: Lab) -> None:
+    found, drawn_before, joined = lab.run(cluster_lab.run_with_a_node_gained)
+    assert [job for job, _ in found] == list(range(60))
+    assert drawn_before <= 4 + 16 + 1
+    assert joined in {node for _, node in found}
