@@ -60,7 +60,9 @@ def test_remote_readers_and_pickled_local_ones_lock_pages_too(codec_roots, locke
     store = LocalStore(codec_roots["npy"])
     index = read_index(store, read_dataset(store), 0)
     options = {"check_crc": False, "pin_memory": True}
-    assert_locked(RemoteReader(store, index, cache=None, **options).read(3, 20), locked)
+    assert_locked(
+        RemoteReader(store, index, cache=None, **options).read(torch.arange(3, 20).numpy()), locked
+    )
     local = pickle.loads(pickle.dumps(LocalReader(store, index, num_threads=1, **options)))
     assert_locked(local.read(torch.arange(3, 20).numpy()), locked)
 

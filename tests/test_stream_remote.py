@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,6 @@ from pipeline.store import (
 )
 from pipeline.store.s3 import S3Store
 from pipeline.stream import ShardStream
-from pipeline.stream.cache import RangeCache
 from tests.stream_helpers import truth_of
 from tests.tiny import KEY, MERGED, ROW, SHARD_BYTES, TAR
 
@@ -125,15 +123,37 @@ def test_every_sample_is_that_of_the_local_root(uris, codec_roots, codec, read_a
         assert_epoch(stream, truth_of(codec_roots[codec], epoch))
 
 
-def test_each_batch_is_one_range_of_each_shard_and_no_byte_twice(uris, requests_of):
-    list(open_stream(uris["npy"], batch_size=8))
-    stride, size = 2048, 128 + 192
-    assert sorted(requests_of) == [
-        (f"epoch-0000/shard-{shard:06d}.tar", 512, 7 * stride + size) for shard in range(3)
-    ]
-    requests_of.clear()
-    list(open_stream(uris["npy"], batch_size=5))
-    assert len(requests_of) == 5 + 2  # two batches lie across the edge of two shards
+STRIDE, PAYLOAD = 2048, 128 + 192
+WHOLE_SHARDS = [
+    (f"epoch-0000/shard-{shard:06d}.tar", 512, 7 * STRIDE + PAYLOAD) for shard in range(3)
+]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 8, 24])
+def test_no_byte_is_asked_for_twice_nor_by_batches(uris, requests_of, batch_size):
+    list(open_stream(uris["npy"], batch_size=batch_size))
+    assert sorted(requests_of) == WHOLE_SHARDS
+
+
+def test_pieces_are_a_quarter_of_what_may_be_read_ahead(uris, requests_of, codec_roots):
+    stream = open_stream(uris["npy"], read_ahead_bytes=4 * 3 * STRIDE)
+    assert_epoch(stream, truth_of(codec_roots["npy"]))
+    sizes = [num_bytes for _, _, num_bytes in sorted(requests_of)]
+    assert sizes == [2 * STRIDE + PAYLOAD, 2 * STRIDE + PAYLOAD, STRIDE + PAYLOAD] * 3
+    with pytest.raises(DreamshardsError, match="read_ahead_bytes = 0; allowed: whole numbers from"):
+        open_stream(uris["npy"], read_ahead_bytes=0)
+
+
+@pytest.mark.parametrize("num_pieces", [0, 1, 3])
+def test_no_more_bytes_than_allowed_are_held_or_under_way(uris, requests_of, num_pieces):
+    most = max(1, num_pieces * PAYLOAD)  # a piece is then of one sample
+    stream = open_stream(uris["npy"], batch_size=1, read_ahead=0, read_ahead_bytes=most)
+    for number, _ in enumerate(stream, 1):
+        expected = min(24, max(number, number - 1 + num_pieces))
+        deadline = time.monotonic() + 20
+        while len(requests_of) < expected and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert len(requests_of) == expected
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
@@ -154,27 +174,6 @@ def test_resumes_in_mid_epoch(uris, codec_roots):
     resumed = open_stream(uris["npy"], batch_size=3)
     resumed.load_state_dict(stream.state_dict())
     assert_epoch([*taken, *resumed], truth_of(codec_roots["npy"]))
-
-
-def test_no_more_than_read_ahead_batches_are_under_way(uris, monkeypatch):
-    begun, held = 0, []
-    lock, original = threading.Lock(), RemoteStore.read_range
-
-    def read_range(self, *arguments):
-        nonlocal begun
-        with lock:
-            begun += 1
-        return original(self, *arguments)
-
-    monkeypatch.setattr(RemoteStore, "read_range", read_range)
-    for number, _ in enumerate(open_stream(uris["npy"], batch_size=2, read_ahead=3), 1):
-        if number <= 5:  # while a batch is held, three more are begun, and no fourth however long
-            deadline = time.monotonic() + 20
-            while begun < number + 3 and time.monotonic() < deadline:
-                time.sleep(0.005)
-            time.sleep(0.05)
-            held.append(begun - number)
-    assert held == [3, 3, 3, 3, 3]
 
 
 # ── faults ──
@@ -290,15 +289,32 @@ def test_names_of_stores_keep_secrets():
 
 def test_a_second_pass_comes_from_the_cache(uris, codec_roots, tmp_path, requests_of):
     options = {"cache_dir": tmp_path / "cache", "cache_bytes": 10**6}
-    for num in (7, 7):
-        assert_epoch(open_stream(uris["npy"], **options), truth_of(codec_roots["npy"]))
-        assert len(requests_of) == num
-    for path in (tmp_path / "cache").iterdir():  # a damaged or cut entry is read again
-        content = bytearray(path.read_bytes())
+    truth = truth_of(codec_roots["npy"])
+    for batch_size in (5, 3, 24):
+        assert_epoch(open_stream(uris["npy"], batch_size=batch_size, **options), truth)
+        assert sorted(requests_of) == WHOLE_SHARDS
+    ranks = [open_stream(uris["npy"], rank=rank, world_size=3, **options) for rank in range(3)]
+    found = [key for step in zip(*ranks, strict=True) for batch in step for key in batch.keys]
+    assert found == truth.keys
+    assert len(requests_of) == 3
+    for number, path in enumerate((tmp_path / "cache").glob("*.tar-*")):
+        content = bytearray(path.read_bytes())  # a damaged or cut entry is read again
         content[40] ^= 1
-        path.write_bytes(content if "-512-" in path.name else content[:-9])
+        path.write_bytes(content if number % 2 else content[:-9])
+    assert_epoch(open_stream(uris["npy"], **options), truth)
+    assert sorted(requests_of) == sorted(2 * WHOLE_SHARDS)
+
+
+def test_what_the_store_has_wrong_is_not_kept(uris, client, codec_roots, tmp_path):
+    options = {"cache_dir": tmp_path / "cache", "cache_bytes": 10**6}
+    content = (codec_roots["npy"] / TAR).read_bytes()
+    damaged = bytearray(content)
+    damaged[ROW * 2048 + 512 + 200] ^= 1
+    change(client, "npy", bytes(damaged))
+    with pytest.raises(DreamshardsError, match=r"shard-000001.tar: sample 0000-\d+ has CRC-32"):
+        list(open_stream(uris["npy"], **options))
+    change(client, "npy", content)
     assert_epoch(open_stream(uris["npy"], **options), truth_of(codec_roots["npy"]))
-    assert len(requests_of) == 14
 
 
 def test_another_root_of_the_same_name_is_not_served(uris, client, codec_roots, tmp_path):
@@ -312,42 +328,16 @@ def held(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def test_the_cache_keeps_its_limit_and_what_was_used_last(tmp_path):
-    cache = RangeCache(tmp_path, 1000, "d")
-    for start in range(9):
-        cache.put("a/b.tar", start, bytes([start]) * 196)
-        assert held(tmp_path) <= 1000
-        os.utime(tmp_path / f"d-a.b.tar-{start}-196", (1000 + start, 1000 + start))
-        if start == 4:
-            assert cache.get("a/b.tar", 0, 196) == bytes(196)  # used, so it stays
-    assert cache.get("a/b.tar", 0, 196) == bytes(196)
-    assert [cache.get("a/b.tar", start, 196) is not None for start in range(1, 9)] == [
-        False
-    ] * 4 + [True] * 4
-    cache.put("a/b.tar", 99, bytes(2000))  # more than the limit: not kept
-    assert cache.get("a/b.tar", 99, 2000) is None
-    assert RangeCache(tmp_path, 1000, "e").get("a/b.tar", 0, 196) is None
-
-
 def test_several_processes_share_a_cache(uris, codec_roots, tmp_path):
     folder = tmp_path / "cache"
-    stream = open_stream(uris["npy"], batch_size=1, cache_dir=folder, cache_bytes=2000)
+    most = 2 * (7 * STRIDE + PAYLOAD + 4) + 16  # two shards of the three
+    stream = open_stream(uris["npy"], batch_size=1, cache_dir=folder, cache_bytes=most)
     loader = DataLoader(stream, batch_size=None, num_workers=3)
     for _ in range(2):
         stream.set_epoch(0)
         assert_epoch(loader, truth_of(codec_roots["npy"]))
-        assert held(folder) <= 2000 * (1 + 3 / 32) + 3 * 324
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
-
-
-def test_leftovers_of_killed_processes_go(tmp_path):
-    old, new = tmp_path / ".old", tmp_path / ".new"
-    for path in (old, new):
-        path.write_bytes(bytes(100))
-    os.utime(old, (1, 1))
-    RangeCache(tmp_path, 1000, "d").put("a", 0, bytes(10))
-    assert not old.exists()
-    assert new.exists()
+        assert held(folder) <= most
+    assert [path.name for path in folder.iterdir() if path.name[0] == "."] == [".bytes"]
 
 
 def test_wrong_cache_options_are_refused_and_a_full_disk_is_a_warning(uris, tmp_path, monkeypatch):

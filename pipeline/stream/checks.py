@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +68,17 @@ def check_number(name: str, value: int) -> None:
         raise DreamshardsError(f"{name} = {value!r}; allowed: whole numbers from 0")
 
 
+def check_positive(name: str, value: int) -> None:
+    """Refuse what is not a whole number from 1.
+
+    Raises:
+        DreamshardsError: it is not.
+    """
+    check_number(name, value)
+    if value == 0:
+        raise DreamshardsError(f"{name} = 0; allowed: whole numbers from 1")
+
+
 def find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Return this process's rank and how many there are.
 
@@ -118,24 +128,3 @@ def check_live_state(name: str, digest: str, state: dict[str, Any]) -> None:
             f"recipe {name}: the state is of another recipe, or of other inputs: hash {found}, this one's "
             f"is {digest}; load it with the recipe and the inputs that it was saved with"
         )
-
-
-def cache_options(
-    local: bool, folder: str | os.PathLike[str] | None, num_bytes: int | None
-) -> tuple[Path, int] | None:
-    """Return where to cache and up to how many bytes.
-
-    Raises:
-        DreamshardsError: one of both is missing, or there is nothing to cache.
-    """
-    if folder is None and num_bytes is None:
-        return None
-    if local:
-        raise DreamshardsError(
-            "cache_dir: a local root needs none; leave out cache_dir and cache_bytes"
-        )
-    if folder is None or num_bytes is None or num_bytes < 1:
-        raise DreamshardsError(
-            f"cache_dir = {folder!r}, cache_bytes = {num_bytes!r}; give both, the limit from 1 byte"
-        )
-    return Path(folder), num_bytes

@@ -29,6 +29,14 @@ def sample_error(store: Store, index: EpochIndex, position: int, reason: str) ->
     )
 
 
+def position_error(store: Store, index: EpochIndex, position: int) -> IndexError:
+    """Return the error that an epoch has no such position."""
+    return IndexError(
+        f"position {position} is not in epoch {index.epoch} of {store}; "
+        f"allowed: 0 to {len(index) - 1}"
+    )
+
+
 def decode_payloads(
     store: Store,
     index: EpochIndex,

@@ -129,7 +129,7 @@ class LiveStream(BatchStream):
         threads = self._options.num_threads or default_threads()
         if get_worker_info() is not None and threads == 1:
             threads = 0  # a worker is ahead by itself
-        return EpochReader(epoch, lambda start, stop, num_threads: render(start, stop), threads)
+        return EpochReader(epoch, lambda asked, _: render(asked.start, asked.stop), threads)
 
     def _reopen_pictures(self) -> None:
         assert self.recipe.mixing_set is not None

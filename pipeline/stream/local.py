@@ -13,7 +13,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.shards.codecs import npy_header
 from pipeline.store import LocalStore
 from pipeline.stream import gather
-from pipeline.stream.decode import U8, compare_crc, decode_payloads, sample_error
+from pipeline.stream.decode import U8, compare_crc, decode_payloads, position_error, sample_error
 from pipeline.stream.files import EpochFiles, TarFile
 from pipeline.stream.index import I64, EpochIndex
 from pipeline.stream.samples import Batch, empty_batch, softened
@@ -99,19 +99,13 @@ class LocalReader:
         """Raise what a call of `gather` met at a position."""
         index = self.index
         if result == gather.OUT_OF_RANGE:
-            self._refuse(position)
+            raise position_error(self.store, index, position)
         try:
             self._files.get(index.shard_of(position)).check_size()
         except DreamshardsError as error:
             raise _with_key(error, index, position) from error
         reason = f"does not begin with the npy header of {index.shape}: the tar is altered"
         raise sample_error(self.store, index, position, reason)
-
-    def _refuse(self, position: int) -> None:
-        raise IndexError(
-            f"position {position} is not in epoch {self.index.epoch} of {self.store}; "
-            f"allowed: 0 to {len(self.index) - 1}"
-        )
 
     def _decode(self, positions: I64, batch: Batch, num_threads: int | None) -> None:
         if len(positions) == 0:
@@ -144,7 +138,7 @@ class LocalReader:
         """Return the tars that hold some positions, at least one."""
         for end in (positions.min(), positions.max()):
             if not 0 <= end < len(self.index):
-                self._refuse(int(end))
+                raise position_error(self.store, self.index, int(end))
         shards = np.searchsorted(self.index.starts, positions, "right") - 1
         files = {}
         for shard, first in zip(*np.unique(shards, return_index=True), strict=True):

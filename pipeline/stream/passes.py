@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +20,9 @@ from typing_extensions import Self
 from pipeline.ahead import ahead
 from pipeline.errors import DreamshardsError
 from pipeline.stream.checks import check_number, check_pin_memory, check_steps, find_rank
+from pipeline.stream.fetch import Asked
 from pipeline.stream.local import default_threads
+from pipeline.stream.pieces import Span
 from pipeline.stream.samples import Batch, KeyedBatch, page_locked, with_keys
 from pipeline.stream.schedule import Schedule
 from pipeline.variants import Variant
@@ -79,18 +83,24 @@ class Options(NamedTuple):
         return Schedule(num_samples, self.batch_size, self.world_size, self.drop_last, start)
 
 
+def _as_they_are(spans: Iterator[Span]) -> Generator[Asked, None, None]:
+    return (Asked(start, stop) for start, stop in spans)
+
+
 class EpochReader(NamedTuple):
     """How the batches of one epoch are made.
 
     Attributes:
         epoch: the number in its keys.
-        read: (first position, position after the last, threads to use) → batch.
+        read: (what a batch is made of, threads to use) → batch.
         num_ahead: threads that make batches ahead; 0 where each is made when it is asked for.
+        feed: spans of the pass, in order → what `read` makes a batch of for each.
     """
 
     epoch: int
-    read: Callable[[int, int, int], Batch]
+    read: Callable[[Asked, int], Batch]
     num_ahead: int
+    feed: Callable[[Iterator[Span]], Generator[Asked, None, None]] = _as_they_are
 
 
 class BatchStream(IterableDataset[Any], ABC):
@@ -280,25 +290,19 @@ class BatchStream(IterableDataset[Any], ABC):
     def _batches(
         self, epoch: int, schedule: Schedule, steps: range
     ) -> Iterator[Batch | KeyedBatch]:
-        reader = self._open(epoch)
+        reader, rank = self._open(epoch), self._options.rank
         threads = self._options.num_threads or default_threads()
         depth = min(self._options.read_ahead, len(steps)) if reader.num_ahead else 0
-        if depth == 0:
-            for step in steps:
-                yield self._read(reader, schedule, step, threads)
-            return
-        yield from ahead(
-            lambda step: self._read(reader, schedule, step, 1),
-            steps,
-            depth,
-            min(reader.num_ahead, depth),
-        )
+        with closing(reader.feed(Span(*schedule.share(step, rank)) for step in steps)) as asked:
+            if depth == 0:
+                for each in asked:
+                    yield self._read(reader, each, threads)
+                return
+            read = partial(self._read, reader, num_threads=1)
+            yield from ahead(read, asked, depth, min(reader.num_ahead, depth))
 
-    def _read(
-        self, reader: EpochReader, schedule: Schedule, step: int, num_threads: int
-    ) -> Batch | KeyedBatch:
-        start, stop = schedule.share(step, self._options.rank)
-        batch = reader.read(start, stop, num_threads)
+    def _read(self, reader: EpochReader, asked: Asked, num_threads: int) -> Batch | KeyedBatch:
+        batch = reader.read(asked, num_threads)
         if not self._options.return_keys:
             return batch
-        return with_keys(batch, reader.epoch, range(start, stop))
+        return with_keys(batch, reader.epoch, range(asked.start, asked.stop))

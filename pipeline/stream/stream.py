@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pipeline.shards.dataset import read_dataset, sample_shape_of
 from pipeline.store import LocalStore, Root, open_store
-from pipeline.stream.cache import RangeCache
-from pipeline.stream.checks import cache_options, check_epoch, check_state
+from pipeline.stream.cache import open_cache
+from pipeline.stream.checks import check_epoch, check_positive, check_state
+from pipeline.stream.fetch import Asked
 from pipeline.stream.index import I64, EpochIndex, read_index, read_videos
 from pipeline.stream.local import LocalReader, default_threads
 from pipeline.stream.passes import BatchStream, Contents, EpochReader, Options
@@ -42,8 +44,9 @@ class ShardStream(BatchStream):
         drop_last: only full batches; up to batch_size·world_size − 1 samples of an epoch are not read.
         read_ahead: most batches prepared ahead, by threads, in each process; 0 prepares them on demand. Raw
             samples of a local root are always read on demand: a thread would take longer to answer.
-        num_threads: decoding threads; by default one in a DataLoader worker, else the CPUs granted. A remote
-            root is read by `read_ahead` threads, which mostly wait.
+        read_ahead_bytes: of a remote root, most bytes that are fetched ahead or under way in each process,
+            in up to 8 requests at once of up to 8 MiB each; one batch may need more.
+        num_threads: decoding threads; by default one in a DataLoader worker, else the CPUs granted.
         check_crc: compare each payload with the CRC-32 in its manifest; by default only for remote roots.
         return_keys: add the list of keys to each batch.
         pin_memory: make batches in page-locked memory, which `.to(device, non_blocking=True)` sends to a GPU
@@ -66,6 +69,7 @@ class ShardStream(BatchStream):
         world_size: int | None = None,
         drop_last: bool = False,
         read_ahead: int = 4,
+        read_ahead_bytes: int = 64 * 2**20,
         num_threads: int | None = None,
         check_crc: bool | None = None,
         return_keys: bool = False,
@@ -86,9 +90,11 @@ class ShardStream(BatchStream):
             return_keys=return_keys,
             pin_memory=pin_memory,
         )
+        check_positive("read_ahead_bytes", read_ahead_bytes)
+        self._read_ahead_bytes = read_ahead_bytes
         local = isinstance(self._store, LocalStore)
         self._check_crc = not local if check_crc is None else check_crc
-        self._cache = cache_options(local, cache_dir, cache_bytes)
+        self._cache = open_cache(self._store, self._dataset, cache_dir, cache_bytes)
         contents = Contents(
             list(self._dataset["classes"]),
             [sample_shape_of(self._dataset, number) for number in range(self._dataset["epochs"])],
@@ -119,18 +125,19 @@ class ShardStream(BatchStream):
 
     def _open(self, epoch: int) -> EpochReader:
         reader = self._find_reader(epoch)
+        threads = self._options.num_threads or default_threads()
         if isinstance(reader, RemoteReader):
             return EpochReader(
                 reader.index.epoch,
-                lambda start, stop, num_threads: reader.read(start, stop),
-                self._options.read_ahead,
+                lambda asked, _: reader.read_asked(asked),
+                threads,
+                partial(reader.feed, most_bytes=self._read_ahead_bytes),
             )
+
+        def read(asked: Asked, num_threads: int) -> Batch:
+            return reader.read(np.arange(asked.start, asked.stop), num_threads)
+
         raw = reader.index.codec == "npy"
-        threads = self._options.num_threads or default_threads()
-
-        def read(start: int, stop: int, num_threads: int) -> Batch:
-            return reader.read(np.arange(start, stop), num_threads)
-
         return EpochReader(reader.index.epoch, read, 0 if raw else threads)
 
     def _find_reader(self, epoch: int) -> LocalReader | RemoteReader:
@@ -155,11 +162,11 @@ class ShardStream(BatchStream):
                 num_threads=self._options.num_threads,
                 pin_memory=self._options.pin_memory,
             )
-        cache = RangeCache(*self._cache, self._dataset["digest"]) if self._cache else None
         return RemoteReader(
             self._store,
             index,
             check_crc=self._check_crc,
-            cache=cache,
+            cache=self._cache,
+            num_threads=self._options.num_threads,
             pin_memory=self._options.pin_memory,
         )

@@ -21,7 +21,7 @@ from pipeline.sampling import Inputs
 from pipeline.shards.codecs import npy_header
 from pipeline.sources.images import Scaled
 from pipeline.sources.source import ArraySource, Source
-from pipeline.store import LocalStore
+from pipeline.store import Root, open_store
 from pipeline.worker import ShardContext, build_shard
 
 LEAST_RAW, LEAST_JPEGS = 20_000, 2_000
@@ -75,7 +75,7 @@ def photographs() -> Inputs:
     return Inputs(recipe, source, pictures)
 
 
-def build_root(inputs: Inputs, least: int, root: Path) -> int:
+def build_root(inputs: Inputs, least: int, root: Root) -> int:
     """Build one epoch of at least `least` samples at `root`; return how many."""
     recipe = inputs.recipe.model_copy(update={"epochs": 1})
     source = inputs.source
@@ -83,10 +83,11 @@ def build_root(inputs: Inputs, least: int, root: Path) -> int:
         source = cast(Source, Repeated(source, least))
     inputs = Inputs(recipe, source, inputs.pictures)
     identity, wanted = inputs_identity(inputs), plan_shards(inputs)
-    context = ShardContext(inputs, recipe_hash(identity), LocalStore(root.absolute()))
+    store = open_store(root)
+    context = ShardContext(inputs, recipe_hash(identity), store)
     for name in wanted:
         build_shard(context, name)
-    finish(root, inputs, identity, wanted)
+    finish(store, inputs, identity, wanted)
     return len(source.labels)
 
 
