@@ -16,6 +16,7 @@ from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.recipe import Recipe, load_recipe, preset_names
 from pipeline.settings import is_yaml_file
 from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME
+from pipeline.store.settings import public_text
 from training.checkpoint import Trained
 
 _NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
@@ -29,7 +30,7 @@ class Request:
     """One test set that was asked for.
 
     Attributes:
-        text: as it was given.
+        text: as it was given, but for credentials in it.
         place: a root, a recipe, or a folder of the benchmark's own files.
         name: what to call it, or None for its own.
         label: what it is said to be, or None to recognise it.
@@ -49,7 +50,7 @@ def parse_request(text: str, overrides: Sequence[str] = ()) -> Request:
     Raises:
         UsageError: an unknown label, a name that no file could have, or nothing at that place.
     """
-    match = _FORM.fullmatch(text)
+    match, text = _FORM.fullmatch(text), public_text(text)
     if match is None:
         raise UsageError(f"--data {text!r}: allowed: [NAME=][KIND:]PLACE, such as svhn=ood:photos")
     name, label, place = match["name"], match["kind"], match["place"]

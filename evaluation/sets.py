@@ -25,7 +25,7 @@ from pipeline.sampling import source_order
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import read_manifest
 from pipeline.sources import ClipSource, PictureSource, open_source
-from pipeline.store import LocalStore, open_store
+from pipeline.store import LocalStore, open_store, public_name
 from pipeline.stream import KeyedBatch, LiveStream, ShardDataset, ShardStream
 from pipeline.variants import variants
 
@@ -59,7 +59,7 @@ def open_root(
         UsageError: it is no test set, or not the one that it is labelled as.
         DreamshardsError: it is missing, incomplete or damaged.
     """
-    store = open_store(where)
+    store, where = open_store(where), public_name(where)
     dataset = read_dataset(store)
     recipe = parse_recipe(dataset["recipe"], f"recipe of {where}")
     name = name or str(dataset["name"])

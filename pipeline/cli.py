@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from evaluation import cli as cli_evaluation
 from pipeline import __version__, cli_pictures
 from pipeline.arguments import positive
-from pipeline.errors import DreamshardsError, UsageError, nearest
+from pipeline.errors import DreamshardsError, UsageError, nearest, printable
 from training import cli as cli_training
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _SUBPARSERS[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")
         return _COMMANDS[options.command](options)
     except DreamshardsError as error:
-        print(f"dreamshards: error: {error}", file=sys.stderr)
+        print(f"dreamshards: error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(

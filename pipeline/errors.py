@@ -40,6 +40,14 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def printable(text: str) -> str:
+    """Return a text in which control characters, of a file's name perhaps, command no terminal."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
 def extra_missing(work: str, error: ImportError) -> DreamshardsError:
     """Return the error that `work` needs what the extra `train` installs."""
     package = (error.name or "torch").partition(".")[0]
