@@ -10,25 +10,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.finish import finish
-from pipeline.identity import differences, inputs_identity, recipe_hash, recipe_identity
+from pipeline.identity import (
+    TELLING,
+    differences,
+    inputs_identity,
+    package_versions,
+    recipe_hash,
+    recipe_identity,
+)
 from pipeline.inputs import open_inputs
+from pipeline.pending import Pending, plan_epochs
 from pipeline.progress import ShardProgress, human_bytes
 from pipeline.publish import PARTIAL_NAME
 from pipeline.recipe import Recipe
 from pipeline.render.jit import is_compiled
 from pipeline.reuse import build_shards, plan_jobs
-from pipeline.sampling import Inputs, sample_bytes, samples_per_shard
+from pipeline.sampling import sample_bytes
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import (
     DATASET_NAME,
     FORMAT_VERSION,
     RECIPE_NAME,
-    ShardName,
-    epoch_folder,
-    shards_of_epoch,
 )
 from pipeline.store import LocalStore, Root, Store, open_store
 from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_sets, warm_up
@@ -42,8 +49,9 @@ class BuildReport:
     """What a build did.
 
     Attributes:
-        dataset: the content of dataset.json.
-        num_built, num_found: shards made now, and committed by an earlier run.
+        dataset: the content of dataset.json, less its list of shards.
+        num_shards: of the build.
+        num_built: shards made now; the others were committed by an earlier run, or by another driver.
         num_samples: samples made now.
         seconds: wall time of making them, from the first job to the last.
         start_up_seconds: time before that, to start workers and to load or compile the kernels.
@@ -52,13 +60,18 @@ class BuildReport:
     """
 
     dataset: Json
+    num_shards: int
     num_built: int
-    num_found: int
     num_samples: int
     seconds: float
     start_up_seconds: float
     kernel_seconds: float
     peak_memory_bytes: int
+
+    @property
+    def num_found(self) -> int:
+        """Shards that were not made now."""
+        return self.num_shards - self.num_built
 
 
 def build(recipe: Recipe, root: Root, executor: Executor) -> BuildReport:
@@ -71,21 +84,24 @@ def build(recipe: Recipe, root: Root, executor: Executor) -> BuildReport:
     check_root(store, recipe)
     inputs = open_inputs(recipe, executor)
     identity = inputs_identity(inputs)
-    context = ShardContext(inputs, recipe_hash(identity), _for_workers(store))
+    epochs = plan_epochs(inputs)
+    context = ShardContext(inputs, recipe_hash(identity), _for_workers(store), begun=True)
     start_up, kernels = _start(context, executor)
     with store.claim():
-        dataset = _settle_identity(store, recipe, identity)
-        wanted = plan_shards(inputs)
-        missing = [] if dataset else _missing(store, wanted)
-        _check_space(store, recipe, missing)
-        work = _run(context, missing, len(wanted), executor)
+        begun = _settle_identity(store, recipe, identity)
+        dataset, work = _complete(store), _Work()
         if dataset is None:
-            dataset = finish(store, inputs, identity, wanted)
+            store.discard_unfinished()
+            pending = Pending(store, epochs)
+            _check_space(store, recipe, pending)
+            work = _run(context, pending, sum(map(len, epochs)), executor)
+            # another driver may have been faster
+            dataset = _complete(store) or finish(context, begun, executor)
         store.discard_unfinished()
     return BuildReport(
         dataset,
+        num_shards=sum(map(len, epochs)),
         num_built=work.num_built,
-        num_found=len(wanted) - len(missing),
         num_samples=work.num_samples,
         seconds=work.seconds,
         start_up_seconds=start_up,
@@ -94,14 +110,12 @@ def build(recipe: Recipe, root: Root, executor: Executor) -> BuildReport:
     )
 
 
-def plan_shards(inputs: Inputs) -> list[ShardName]:
-    """Return every shard of a build, in order."""
-    recipe, num_samples = inputs.recipe, len(inputs.source.labels)
-    return [
-        shard
-        for epoch in range(recipe.epochs)
-        for shard in shards_of_epoch(epoch, num_samples, samples_per_shard(recipe, epoch))
-    ]
+def _complete(store: Store) -> Json | None:
+    """Return dataset.json of a finished root, less its list of shards."""
+    dataset = read_sealed(store, DATASET_NAME)
+    if dataset is not None:
+        del dataset["shards"]
+    return dataset
 
 
 # ── before any work ──
@@ -135,37 +149,57 @@ def _refuse_other(root: Store, stored: dict[str, Any], wanted: dict[str, Any]) -
         )
 
 
-def _settle_identity(root: Store, recipe: Recipe, identity: dict[str, Any]) -> Json | None:
-    """Compare with the build there, or publish recipe.json; return dataset.json of a complete one."""
+def _settle_identity(root: Store, recipe: Recipe, identity: dict[str, Any]) -> Json:
+    """Compare with the build there, or publish recipe.json; return what that says."""
     stored, dataset = read_sealed(root, RECIPE_NAME), read_sealed(root, DATASET_NAME)
     for present in (stored, dataset):
         if present is not None:
             _refuse_other(root, present["identity"], identity)
+    versions = package_versions(recipe)
     if stored is None:
+        begun = dataset or {"recipe": recipe.model_dump(mode="json"), "versions": versions}
         content = {
             "format_version": FORMAT_VERSION,
             "recipe_hash": recipe_hash(identity),
             "identity": identity,
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": begun["recipe"],
+            "versions": begun["versions"],
         }
         write_sealed(root, RECIPE_NAME, content)
-    return dataset
+        stored = read_sealed(root, RECIPE_NAME)  # of another driver that began at the same moment
+        if stored is None:
+            raise DreamshardsError(
+                f"{root.address(RECIPE_NAME)}: was removed as soon as it was written"
+            )
+        _refuse_other(root, stored["identity"], identity)
+    stored.setdefault("versions", versions)  # roots begun before it was recorded have none
+    if dataset is None:
+        _refuse_other_versions(root, stored["versions"], versions)
+    return stored
 
 
-def _missing(store: Store, wanted: list[ShardName]) -> list[ShardName]:
-    """Return the shards not committed, by listing folders; drop what a killed run left half-written."""
-    store.discard_unfinished()
-    present: set[str] = set()
-    for epoch in sorted({name.epoch for name in wanted}):
-        present |= {entry.path for entry in store.entries(epoch_folder(epoch))}
-    return [name for name in wanted if not {name.tar, name.manifest} <= present]
+def _refuse_other_versions(root: Store, stored: dict[str, str], here: dict[str, str]) -> None:
+    """Refuse to make the rest of a build with packages that may make other bytes."""
+    changed = [name for name in TELLING if stored.get(name) != here.get(name)]
+    if changed:
+        lines = "\n  ".join(
+            f"{name}: the root has {stored.get(name)}, here is {here.get(name)}" for name in changed
+        )
+        wanted = " ".join(f"{name}=={stored[name]}" for name in changed if name in stored)
+        raise DreamshardsError(
+            f"{root} was begun with other packages, which may make other bytes; it was left as it is\n"
+            f"  {lines}\n"
+            f"either go on with those:        pip install {wanted}\n"
+            f"or build into a new root:      --out {root}-2"
+        )
 
 
-def _check_space(store: Store, recipe: Recipe, missing: list[ShardName]) -> None:
+def _check_space(store: Store, recipe: Recipe, pending: Pending) -> None:
     """Refuse a build that cannot fit, where the codec makes its size certain."""
     if recipe.shards.codec != "npy":
         return
-    needed = sum((name.stop - name.start) * sample_bytes(recipe, name.epoch) for name in missing)
+    each = [sample_bytes(recipe, epoch) for epoch in range(recipe.epochs)]
+    needed = int(pending.num_samples() @ np.array(each, np.int64))
     free = store.free_bytes()
     if free is not None and needed > free:
         raise DreamshardsError(
@@ -220,29 +254,27 @@ def _warm_worker(context: ShardContext, job: int) -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
-def _run(
-    context: ShardContext, missing: list[ShardName], num_shards: int, executor: Executor
-) -> _Work:
+def _run(context: ShardContext, pending: Pending, num_shards: int, executor: Executor) -> _Work:
     work = _Work()
-    if not missing:
+    if not len(pending):
         return work
     begun = time.perf_counter()
-    num_samples = sum(name.stop - name.start for name in missing)
-    with ShardProgress(num_shards, num_samples, num_shards - len(missing)) as progress:
-        for result in _results(context, missing, executor):
-            work.num_built += 1
-            work.num_samples += result.name.stop - result.name.start
+    num_samples = int(pending.num_samples().sum())
+    with ShardProgress(num_shards, num_samples, num_shards - len(pending)) as progress:
+        for result in _results(context, pending, executor):
+            num = result.name.stop - result.name.start
+            if result.made:
+                work.num_built += 1
+                work.num_samples += num
             work.peak_memory_bytes = max(work.peak_memory_bytes, result.peak_memory_bytes)
-            progress.advance(result.name.stop - result.name.start, result.tar_bytes)
+            progress.advance(num, result.tar_bytes)
     work.seconds = time.perf_counter() - begun
     return work
 
 
-def _results(
-    context: ShardContext, missing: list[ShardName], executor: Executor
-) -> Iterator[ShardResult]:
+def _results(context: ShardContext, pending: Pending, executor: Executor) -> Iterator[ShardResult]:
     if context.inputs.recipe.reuse == 1:
-        yield from executor.map(build_shard, context, missing)
+        yield from executor.map(build_shard, context, pending)
         return
-    for results in executor.map(build_shards, context, plan_jobs(context.inputs, missing)):
+    for results in executor.map(build_shards, context, plan_jobs(context.inputs, pending)):
         yield from results

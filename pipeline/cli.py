@@ -269,7 +269,7 @@ def _print_build(report: BuildReport, root: Store) -> int:
     print(
         f"{root}: complete; {plural(dataset['epochs'], 'epoch')} × "
         f"{plural(dataset['samples_per_epoch'], 'sample')} in "
-        f"{plural(len(dataset['shards']), 'shard')}, {human_bytes(dataset['bytes'])}"
+        f"{plural(report.num_shards, 'shard')}, {human_bytes(dataset['bytes'])}"
     )
     print(f"digest {dataset['digest']}")
     if report.num_built:

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.build import plan_shards
 from pipeline.executor import Executor
 from pipeline.identity import inputs_identity, recipe_hash
 from pipeline.inputs import open_inputs
+from pipeline.pending import plan_epochs, plan_shards
 from pipeline.progress import human_bytes, human_seconds, plural
 from pipeline.recipe import Recipe
 from pipeline.reuse import build_shards, plan_jobs
@@ -65,7 +65,7 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
         DreamshardsError: an input is missing or wrong.
     """
     inputs = open_inputs(recipe, executor)
-    shards = plan_shards(inputs)
+    epochs = plan_epochs(inputs)
     warm_up(ShardContext(inputs, "", LocalStore(Path())))  # compile before the clock starts
     largest, num_samples = samples_per_shard(recipe), len(inputs.source.labels)
     do, first, allowed = _do_job, _NUM_SAMPLES, _SECONDS
@@ -83,8 +83,8 @@ def measure(recipe: Recipe, executor: Executor) -> Estimate:
         num / seconds,
         size_bytes / num,
         recipe.epochs * num_samples,
-        len(shards),
-        len(plan_jobs(inputs, shards)),
+        sum(map(len, epochs)),
+        sum(len(each) for each in epochs[:: recipe.reuse]),
     )
 
 
@@ -109,7 +109,7 @@ def _do_job(inputs: Inputs, length: int, root: Path) -> tuple[int, float, int]:
     shards = recipe.shards.model_copy(update={"samples_per_shard": length})
     trial = recipe.model_copy(update={"shards": shards, "epochs": recipe.reuse})
     inputs = inputs._replace(recipe=trial)
-    job = plan_jobs(inputs, plan_shards(inputs))[0]
+    job = next(plan_jobs(inputs, plan_shards(inputs)))
     begun = time.perf_counter()
     results = build_shards(
         ShardContext(inputs, recipe_hash(inputs_identity(inputs)), LocalStore(root)), job

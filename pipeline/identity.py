@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+from importlib.metadata import version
 from typing import Any
 
 from pipeline.recipe import Recipe
@@ -16,6 +18,9 @@ from pipeline.sources.video_files import video_versions
 
 PLACES = {"path", "checkpoint", "download", "on_unreadable", "frost"}
 """Fields of sections that say where inputs lie or how to fetch them; their content is hashed instead."""
+
+TELLING = ("av", "dreamshards", "numba", "numpy", "pillow", "pyarrow", "simplejpeg")
+"""Packages of which another version may make other bytes."""
 
 _UNLESS_GIVEN = ("source.count",)
 """Fields that an identity holds only where they are given: roots older than these keep their hash."""
@@ -60,6 +65,13 @@ def inputs_identity(inputs: Inputs) -> dict[str, Any]:
 def recipe_hash(identity: dict[str, Any]) -> str:
     """Return the hex SHA-256 of an identity."""
     return hashlib.sha256(canonical(identity)).hexdigest()
+
+
+def package_versions(recipe: Recipe) -> dict[str, str]:
+    """Return the versions of what makes a root: those of `TELLING` may tell in its bytes."""
+    packages = {*TELLING, "ray"} - (set() if uses_video(recipe) else {"av"})
+    versions = {package: version(package) for package in sorted(packages)}
+    return {"python": platform.python_version(), **versions}
 
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -9,7 +9,9 @@ are there; then each shard is packed in its own order and committed. So a worker
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -26,45 +28,78 @@ from pipeline.sampling import (
     render_plan,
     samples_per_shard,
 )
-from pipeline.shards.layout import ShardName, count_shards
+from pipeline.shards.layout import EpochShards, ShardName, count_shards
 from pipeline.sources.clips import ClipSource
 from pipeline.worker import (
     Contents,
     ShardContext,
     ShardResult,
     build_shard,
+    check_seen,
     chunk_rows,
     commit_shard,
+    is_committed,
 )
 
 Job = tuple[ShardName, ...]
 
 
-def plan_jobs(inputs: Inputs, shards: Sequence[ShardName]) -> list[Job]:
-    """Gather shards that share a part of a group of epochs; jobs and their shards are in order of epochs."""
+def plan_jobs(inputs: Inputs, shards: Iterable[ShardName]) -> Iterator[Job]:
+    """Gather shards that share a part of a group of epochs; jobs and their shards are in order of epochs.
+
+    Names come in that order and are drawn a group at a time, of which a few bytes a shard are held.
+    """
     recipe, num_samples = inputs.recipe, len(inputs.source.labels)
     if recipe.reuse == 1:
-        return [(name,) for name in shards]
+        yield from ((name,) for name in shards)
+        return
     num_shards = count_shards(num_samples, samples_per_shard(recipe))
-    parts: dict[int, list[int]] = {}
-    jobs: dict[tuple[int, int], list[ShardName]] = {}
-    for name in shards:
-        if name.epoch not in parts:
-            found = parts_of_epoch(recipe.seed, name.epoch, num_samples, num_shards)
-            parts[name.epoch] = found.tolist()
-        group = first_of_group(name.epoch, recipe.reuse)
-        jobs.setdefault((group, parts[name.epoch][name.shard]), []).append(name)
-    return [tuple(names) for names in jobs.values()]
+    for first, names in groupby(shards, lambda name: first_of_group(name.epoch, recipe.reuse)):
+        epochs = range(first, first + recipe.reuse)
+        parts = [parts_of_epoch(recipe.seed, epoch, num_samples, num_shards) for epoch in epochs]
+        wanted = np.zeros((recipe.reuse, num_shards), bool)  # [epoch, part]
+        for name in names:
+            wanted[name.epoch - first, parts[name.epoch - first][name.shard]] = True
+        yield from _jobs_of_group(EpochShards(first, num_samples, num_shards), parts, wanted)
+
+
+def _jobs_of_group(
+    shards: EpochShards, parts: Sequence[npt.NDArray[np.int64]], wanted: npt.NDArray[np.bool_]
+) -> Iterator[Job]:
+    """Yield a job for each part of which a shard is wanted, in the order of the first such shards.
+
+    Args:
+        shards: of the group's first epoch.
+        parts: of each epoch int64 [num_shards], the part that stands as each shard.
+        wanted: bool [epochs, parts].
+    """
+    places = [np.argsort(of_epoch) for of_epoch in parts]  # the shard that each part stands as
+    for turn, of_epoch in enumerate(parts):
+        for part in of_epoch.tolist():
+            later = np.flatnonzero(wanted[turn:, part]) + turn
+            if len(later) and later[0] == turn and not wanted[:turn, part].any():
+                yield tuple(
+                    replace(shards, epoch=shards.epoch + each)[int(places[each][part])]
+                    for each in later.tolist()
+                )
 
 
 def build_shards(context: ShardContext, job: Job) -> list[ShardResult]:
-    """Make and commit the shards of one job, one after another.
+    """Make and commit the shards of one job that are not there, one after another.
 
     Raises:
         DreamshardsError: a shard cannot be written, or a source picture cannot be read.
     """
-    if len(job) == 1:
-        return [build_shard(context, job[0])]
+    check_seen(context)
+    made = {name for name in job if is_committed(context.store, name)}
+    found = [ShardResult.found(name) for name in job if name in made]
+    missing = [name for name in job if name not in made]
+    if len(missing) == 1:
+        return [*found, build_shard(context, missing[0])]
+    return [*found, *_build_together(context, missing)] if missing else found
+
+
+def _build_together(context: ShardContext, job: Sequence[ShardName]) -> list[ShardResult]:
     begun = time.perf_counter()
     inputs = context.inputs
     plans = [draw_plan(inputs, name.epoch, name.start, name.stop) for name in job]

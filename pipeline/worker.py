@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import resource
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
+from pipeline.errors import DreamshardsError
 from pipeline.recipe import Recipe
 from pipeline.render.jit import compile_once
 from pipeline.render.slots import Slots
@@ -35,7 +37,8 @@ from pipeline.sampling import (
 )
 from pipeline.shards import tar
 from pipeline.shards.codecs import CODECS
-from pipeline.shards.layout import ShardName, key_of, keys_of
+from pipeline.shards.dataset import read_sealed
+from pipeline.shards.layout import RECIPE_NAME, ShardName, key_of, keys_of
 from pipeline.shards.manifest import PLACE_FIELDS, Loss, ShardSummary, texts, write_manifest
 from pipeline.store import Store, Writing
 from pipeline.variants import variants
@@ -52,22 +55,37 @@ _SEND_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class ShardContext:
-    """What every shard of a build shares."""
+    """What every shard of a build shares.
+
+    Attributes:
+        begun: the store holds the recipe.json of this build, and a node that does not see it makes nothing.
+    """
 
     inputs: Inputs
     recipe_hash: str
     store: Store
+    begun: bool = False
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of one shard: its size, lost samples, the time it took, the worker's peak memory so far."""
+    """What became of one shard: its size, lost samples, the time it took, the worker's peak memory so far.
+
+    Attributes:
+        made: by this job, and not by another driver meanwhile, of which nothing else is told.
+    """
 
     name: ShardName
     tar_bytes: int
     num_lost: int
     seconds: float
     peak_memory_bytes: int
+    made: bool = True
+
+    @classmethod
+    def found(cls, name: ShardName) -> ShardResult:
+        """Return what is said of a shard that was there."""
+        return cls(name, 0, 0, 0.0, 0, made=False)
 
 
 class Contents(NamedTuple):
@@ -101,6 +119,8 @@ class Lossy(NamedTuple):
 def build_shard(context: ShardContext, name: ShardName) -> ShardResult:
     """Plan, render, encode and pack one shard, and commit it: the tar first, its manifest after.
 
+    A shard that is there is left as it is.
+
     Raises:
         DreamshardsError: the shard cannot be written, or a source picture cannot be read.
     """
@@ -114,6 +134,9 @@ def build_without(context: ShardContext, job: Lossy) -> ShardResult:
         DreamshardsError: as `build_shard`.
     """
     begun, name = time.perf_counter(), job.name
+    check_seen(context)
+    if is_committed(context.store, name):
+        return ShardResult.found(name)
     plan = draw_plan(context.inputs, name.epoch, name.start, name.stop)
     rows = np.arange(name.start, name.stop)
     if job.positions:
@@ -123,6 +146,34 @@ def build_without(context: ShardContext, job: Lossy) -> ShardResult:
     else:
         contents = Contents(plan, rows)
     return commit_shard(context, name, contents, _rendered(context.inputs, contents.plan), begun)
+
+
+def is_committed(store: Store, name: ShardName) -> bool:
+    """Tell whether a shard is there, perhaps made by another driver meanwhile."""
+    return store.exists(name.manifest) and store.exists(name.tar)
+
+
+_seen: set[tuple[str, str]] = set()
+"""Roots that this process has seen, with the hash of their recipe."""
+
+
+def check_seen(context: ShardContext) -> None:
+    """Refuse a root that this node does not see: what it would write there would be lost to the build.
+
+    Raises:
+        DreamshardsError: recipe.json is not there, or is another build's.
+    """
+    root = str(context.store), context.recipe_hash
+    if not context.begun or root in _seen:
+        return
+    stored = read_sealed(context.store, RECIPE_NAME)
+    if stored is None or stored["recipe_hash"] != context.recipe_hash:
+        what = "does not see" if stored is None else "sees another build at"
+        raise DreamshardsError(
+            f"node {socket.gethostname()} {what} {context.store}; put it on storage that every node sees, "
+            "or give --out a URI"
+        )
+    _seen.add(root)
 
 
 def try_span(context: ShardContext, span: ShardName) -> None:
@@ -160,20 +211,29 @@ def commit_shard(
         DreamshardsError: the shard cannot be written, or what `parts` raises.
     """
     inputs = context.inputs
-    with context.store.create(name.tar) as file:
-        recipe = inputs.recipe
-        if CODECS[recipe.shards.codec].prefix is not None:
-            each = sample_bytes(recipe, name.epoch)
-            num = len(contents.positions)
-            file.reserve(each * num + len(tar.END_OF_ARCHIVE))  # exact for these codecs
-        places, digest = _write_tar(inputs, name.epoch, contents, parts, file)
-        file.send()  # it reaches the disk while the manifest is made
-        tar_bytes = file.tell()
-        manifest = _manifest(context, name, contents, places, (tar_bytes, digest))
+    recipe = inputs.recipe
+    try:
+        with context.store.create(name.tar) as file:
+            if CODECS[recipe.shards.codec].prefix is not None:
+                each = sample_bytes(recipe, name.epoch)
+                num = len(contents.positions)
+                file.reserve(each * num + len(tar.END_OF_ARCHIVE))  # exact for these codecs
+            places, digest = _write_tar(inputs, name.epoch, contents, parts, file)
+            file.send()  # it reaches the disk while the manifest is made
+            tar_bytes = file.tell()
+            manifest = _manifest(context, name, contents, places, (tar_bytes, digest))
+            if is_committed(context.store, name):
+                raise _CommittedMeanwhile
+    except _CommittedMeanwhile:
+        return ShardResult.found(name)
     context.store.write(name.manifest, manifest)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     seconds = time.perf_counter() - begun
     return ShardResult(name, tar_bytes, len(contents.losses), seconds, peak)
+
+
+class _CommittedMeanwhile(Exception):  # noqa: N818 - no error
+    """Another driver was faster: what it published is not written again."""
 
 
 def _manifest(

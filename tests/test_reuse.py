@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 import pipeline.reuse
-from pipeline.build import build, plan_shards
+from pipeline.build import build
 from pipeline.errors import DreamshardsError
 from pipeline.estimate import measure
 from pipeline.executor import InlineExecutor, RayExecutor
 from pipeline.identity import inputs_identity, recipe_hash
 from pipeline.inputs import open_inputs
+from pipeline.pending import plan_shards
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.replay import replay
 from pipeline.reuse import build_shards, plan_jobs
@@ -133,7 +134,7 @@ def test_a_source_is_decoded_once_for_a_group_at_each_scale(recipe, root, tmp_pa
 
     inputs = open_inputs(recipe, InlineExecutor())
     context = ShardContext(inputs, recipe_hash(inputs_identity(inputs)), LocalStore(tmp_path))
-    jobs = plan_jobs(inputs, plan_shards(inputs))
+    jobs = list(plan_jobs(inputs, plan_shards(inputs)))
     assert [len(job) for job in jobs] == [3] * 4 + [2] * 4
     monkeypatch.setattr(FileSource, "read_scaled", counting)
     for job in jobs:
@@ -148,13 +149,13 @@ def test_a_source_is_decoded_once_for_a_group_at_each_scale(recipe, root, tmp_pa
 
 def test_jobs_hold_the_missing_shards_of_a_part(recipe):
     inputs = open_inputs(recipe, InlineExecutor())
-    shards = plan_shards(inputs)
-    jobs = plan_jobs(inputs, shards)
+    shards = list(plan_shards(inputs))
+    jobs = list(plan_jobs(inputs, shards))
     assert sorted(name for job in jobs for name in job) == shards
     for job in jobs:
         assert [name.epoch for name in job] in ([0, 1, 2], [3, 4])
     some = [jobs[0][0], jobs[0][2], jobs[5][1]]
-    assert plan_jobs(inputs, some) == [(jobs[0][0], jobs[0][2]), (jobs[5][1],)]
+    assert list(plan_jobs(inputs, some)) == [(jobs[0][0], jobs[0][2]), (jobs[5][1],)]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_lost_shards_are_made_anew_and_nothing_else_is_touched(recipe, root, cop
 
 def test_two_lost_shards_of_one_part_are_made_by_one_job(recipe, root, copied, monkeypatch):
     inputs = open_inputs(recipe, InlineExecutor())
-    job = plan_jobs(inputs, plan_shards(inputs))[2]
+    job = list(plan_jobs(inputs, plan_shards(inputs)))[2]
     for name in (job[0], job[2]):
         (copied / name.manifest).unlink()
     seen = []

@@ -43,7 +43,7 @@ def test_shards_hold_every_position_once_and_are_equal_within_one(epoch, num, pe
 
 
 def test_an_empty_epoch_has_no_shards():
-    assert shards_of_epoch(0, 0, 10) == []
+    assert list(shards_of_epoch(0, 0, 10)) == []
 
 
 def test_names_sort_as_positions_do():

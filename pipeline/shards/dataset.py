@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.errors import DreamshardsError
@@ -11,6 +13,8 @@ from pipeline.shards.layout import DATASET_NAME, FORMAT_VERSION, RECIPE_NAME
 from pipeline.store import LocalStore, MissingObjectError, Root, StoreError, open_store
 
 Json = dict[str, Any]
+Rows = Callable[[], Iterator[Json]]
+"""Makes the rows of a long table, each time it is asked, one after another."""
 
 
 def canonical(content: Json) -> bytes:
@@ -26,6 +30,40 @@ def digest_of(content: Json) -> str:
 
 def _text(content: Json) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_table_sealed(root: Root, name: str, content: Json, key: str, rows: Rows) -> str:
+    """Publish what `write_sealed` would with `rows()` as a list under `key`, and hold one row at a time.
+
+    `key` is already in `content`, at the place where it is to stand. Returns the digest.
+    """
+    mark = uuid.uuid4().hex
+    marked = {**content, key: [mark]}
+    sha256 = hashlib.sha256()
+    for piece in _filled(canonical(marked).decode(), mark, ",", map(_compact, rows())):
+        sha256.update(piece.encode())
+    sealed = _text({**marked, "digest": sha256.hexdigest()}).decode()
+    with open_store(root).create(name) as file:
+        for piece in _filled(sealed, mark, ",\n    ", map(_indented, rows())):
+            file.write(piece.encode())
+    return sha256.hexdigest()
+
+
+def _filled(text: str, mark: str, between: str, items: Iterator[str]) -> Iterator[str]:
+    """Yield a JSON text in pieces, with some items in place of the marked one."""
+    head, tail = text.split(f'"{mark}"')
+    yield head
+    for number, item in enumerate(items):
+        yield f"{between}{item}" if number else item
+    yield tail
+
+
+def _compact(row: Json) -> str:
+    return canonical(row).decode()
+
+
+def _indented(row: Json) -> str:
+    return json.dumps(row, indent=2, ensure_ascii=False).replace("\n", "\n    ")
 
 
 def write_sealed(root: Root, name: str, content: Json) -> Json:

@@ -11,7 +11,9 @@ ROOT/.partial/                         files being written; gone when the build 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ KEY_WIDTH = 15
 """Bytes of a key: epoch in 4 digits, '-', position in 10."""
 
 _KEY = re.compile(r"([0-9]{4})-([0-9]{10})")
+_FILE = re.compile(r"epoch-([0-9]{4})/shard-([0-9]{6})\.(tar|parquet)")
 
 MAX_EPOCHS = 10**4
 MAX_SHARDS = 10**6
@@ -55,6 +58,12 @@ class ShardName(NamedTuple):
         return f"{epoch_folder(self.epoch)}/shard-{self.shard:06d}.parquet"
 
 
+def parse_file(path: str) -> tuple[int, int, str] | None:
+    """Return epoch, number and suffix, tar or parquet, of a shard's file below the root, None of another."""
+    match = _FILE.fullmatch(path)
+    return (int(match[1]), int(match[2]), match[3]) if match else None
+
+
 def epoch_folder(epoch: int) -> str:
     """Return the folder of an epoch below the root."""
     return f"epoch-{epoch:04d}"
@@ -70,7 +79,37 @@ def count_shards(num_samples: int, samples_per_shard: int) -> int:
     return -(-num_samples // samples_per_shard)
 
 
-def shards_of_epoch(epoch: int, num_samples: int, samples_per_shard: int) -> list[ShardName]:
+@dataclass(frozen=True)
+class EpochShards(Sequence[ShardName]):
+    """The shards of one epoch, in order, equal within one sample; each is made when it is asked for."""
+
+    epoch: int
+    num_samples: int
+    num_shards: int
+
+    def __len__(self) -> int:
+        return self.num_shards
+
+    @overload
+    def __getitem__(self, shard: int) -> ShardName: ...
+
+    @overload
+    def __getitem__(self, shard: slice) -> list[ShardName]: ...
+
+    def __getitem__(self, shard: int | slice) -> ShardName | list[ShardName]:
+        numbers = range(self.num_shards)[shard]
+        return self._name(numbers) if isinstance(numbers, int) else list(map(self._name, numbers))
+
+    def _name(self, shard: int) -> ShardName:
+        start, stop = (self.num_samples * edge // self.num_shards for edge in (shard, shard + 1))
+        return ShardName(self.epoch, shard, start, stop)
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Return the samples of each shard, int64 [num_shards]."""
+        return np.diff(shard_edges(self.num_samples, self.num_shards))
+
+
+def shards_of_epoch(epoch: int, num_samples: int, samples_per_shard: int) -> EpochShards:
     """Split an epoch into the fewest shards of at most `samples_per_shard`, equal within one sample.
 
     Raises:
@@ -86,8 +125,7 @@ def shards_of_epoch(epoch: int, num_samples: int, samples_per_shard: int) -> lis
             f"shards.samples_per_shard = {samples_per_shard} would make {num_shards:,} shards an epoch; "
             f"allowed: {-(-num_samples // MAX_SHARDS):,} or more samples a shard here"
         )
-    edges = shard_edges(num_samples, num_shards).tolist()
-    return [ShardName(epoch, i, edges[i], edges[i + 1]) for i in range(num_shards)]
+    return EpochShards(epoch, num_samples, num_shards)
 
 
 def shard_edges(num_samples: int, num_shards: int) -> npt.NDArray[np.int64]:

@@ -24,6 +24,9 @@ _DISTINCT = frozenset(
 )
 """Columns that hold each value once: a dictionary of them is work for nothing."""
 
+GROUP_ROWS = 2**17
+"""Least rows of a group of an epoch's manifest: a column of one takes about a megabyte."""
+
 PLACE_FIELDS = (
     pa.field("key", pa.string(), nullable=False),
     pa.field("epoch", pa.int32(), nullable=False),
@@ -148,11 +151,29 @@ def read_rows(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     return table
 
 
-def write_epoch_manifest(file: BinaryIO, tables: Iterable[pa.Table]) -> None:
-    """Write the rows of an epoch's shards, in order, as one file; a row group each."""
+def write_epoch_manifest(
+    file: BinaryIO, tables: Iterable[pa.Table], group_rows: int = GROUP_ROWS
+) -> None:
+    """Write the rows of an epoch's shards, in order, as one file, in row groups of `group_rows` or more.
+
+    Small shards share a group, so that a reader asks for few pieces; a group ends with a shard.
+    """
     pending = iter(tables)
     first = next(pending)
     schema = first.schema.remove_metadata()
     with pq.ParquetWriter(file, schema, **_format(schema)) as writer:
+        group: list[pa.Table] = []
+        num_rows = 0
         for table in chain([first], pending):
-            writer.write_table(table.replace_schema_metadata(None))
+            group.append(table.replace_schema_metadata(None))
+            num_rows += len(table)
+            if num_rows >= group_rows:
+                _write_group(writer, group)
+                group, num_rows = [], 0
+        if num_rows:
+            _write_group(writer, group)
+
+
+def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table]) -> None:
+    rows = pa.concat_tables(tables).combine_chunks()
+    writer.write_table(rows, row_group_size=len(rows))

@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pipeline.build import plan_shards
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
+from pipeline.pending import plan_shards
 from pipeline.picture_sections import IfsPictures
 from pipeline.pictures import open_pictures
 from pipeline.recipe import load_recipe
@@ -129,7 +129,7 @@ def inputs_of(photographs: Path, mixing: Path, *overrides: str) -> Inputs:
 def ours(inputs: Inputs, root: Path) -> Side:
     """Return a side that does the first job of a build: files in, committed shards out."""
     context = ShardContext(inputs, "bench", LocalStore(root))
-    job = plan_jobs(inputs, plan_shards(inputs))[0]
+    job = next(plan_jobs(inputs, plan_shards(inputs)))
     num = sum(name.stop - name.start for name in job)
 
     def run() -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.build import plan_shards
+from pipeline.pending import plan_shards
 from pipeline.render.base import render_bases
 from pipeline.render.pixmix import render_pixmix
 from pipeline.sampling import Inputs, draw_plan, samples_per_shard
@@ -64,7 +64,7 @@ def kernel(inputs: Inputs) -> Side:
 
 def whole_path(inputs: Inputs, root: Path) -> Side:
     """Return a side that plans, renders, packs and commits a shard: tar, manifest, checksums, fsync."""
-    context, shard = ShardContext(inputs, "bench", LocalStore(root)), plan_shards(inputs)[0]
+    context, shard = ShardContext(inputs, "bench", LocalStore(root)), next(plan_shards(inputs))
     num = shard.stop
 
     def run() -> float:

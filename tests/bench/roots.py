@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.build import plan_shards
 from pipeline.executor import InlineExecutor
 from pipeline.finish import finish
-from pipeline.identity import inputs_identity, recipe_hash
+from pipeline.identity import inputs_identity, package_versions, recipe_hash
+from pipeline.pending import plan_shards
 from pipeline.pictures import open_pictures
 from pipeline.recipe import load_recipe
 from pipeline.sampling import Inputs
@@ -82,12 +82,17 @@ def build_root(inputs: Inputs, least: int, root: Root) -> int:
     if len(source.labels) < least:
         source = cast(Source, Repeated(source, least))
     inputs = Inputs(recipe, source, inputs.pictures)
-    identity, wanted = inputs_identity(inputs), plan_shards(inputs)
-    store = open_store(root)
-    context = ShardContext(inputs, recipe_hash(identity), store)
-    for name in wanted:
+    identity = inputs_identity(inputs)
+    context = ShardContext(inputs, recipe_hash(identity), open_store(root))
+    for name in plan_shards(inputs):
         build_shard(context, name)
-    finish(store, inputs, identity, wanted)
+    begun = {
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": context.recipe_hash,
+        "identity": identity,
+        "versions": package_versions(recipe),
+    }
+    finish(context, begun, InlineExecutor())
     return len(source.labels)
 
 

@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.build import plan_shards
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
+from pipeline.pending import plan_shards
 from pipeline.recipe import parse_recipe
 from pipeline.reuse import build_shards, plan_jobs
 from pipeline.sampling import (
