@@ -189,8 +189,8 @@ def _refuse_other_versions(root: Store, stored: dict[str, str], here: dict[str, 
         raise DreamshardsError(
             f"{root} was begun with other packages, which may make other bytes; it was left as it is\n"
             f"  {lines}\n"
-            f"either go on with those:        pip install {wanted}\n"
-            f"or build into a new root:      --out {root}-2"
+            f"either go on with those:   pip install {wanted}\n"
+            f"or build into a new root:  --out {root}-2"
         )
 
 
