@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DreamshardsError
+from pipeline.shards import reader
 from pipeline.shards.manifest import (
     PLACE_FIELDS,
     ShardSummary,
@@ -23,6 +26,8 @@ from pipeline.shards.manifest import (
     write_manifest,
 )
 from pipeline.shards.reader import read_manifest, rows_of_sources
+from pipeline.store import RemoteStore, open_store
+from tests.servers import Moto
 
 SUMMARY = ShardSummary("ab" * 32, 3, 14, 40, 206_848, "cd" * 32)
 FIELDS = (*PLACE_FIELDS, pa.field("label", pa.int32(), nullable=False), pa.field("id", pa.string()))
@@ -180,3 +185,77 @@ def test_rows_of_sources_come_in_the_order_asked_for(small_root: Path):
     assert rows.slice(1, 1).to_pylist() == everything.slice(place, 1).to_pylist()
     with pytest.raises(DreamshardsError, match=r"manifest\.parquet: no row has source_index 1437"):
         rows_of_sources(small_root, "epoch-0001/manifest.parquet", [3, 1437])
+
+
+NUM_ROWS = 1_000_000
+
+
+def large_manifest() -> bytes:
+    """Return a file of 5 columns of 8 MB, in row groups of 2¹⁷ rows, of which every value is its own."""
+    rng, file = np.random.default_rng(0), io.BytesIO()
+    columns = {name: rng.integers(0, 2**63, NUM_ROWS) for name in "abcde"}
+    write_epoch_manifest(
+        file, [pa.table(columns).slice(at, 1000) for at in range(0, NUM_ROWS, 1000)]
+    )
+    return file.getvalue()
+
+
+def test_columns_of_a_large_manifest_take_their_own_memory_alone(tmp_path: Path):
+    content = large_manifest()
+    assert pq.read_metadata(io.BytesIO(content)).num_row_groups == 8
+    (tmp_path / "m.parquet").write_bytes(content)
+    digest, pool = hashlib.sha256(content).hexdigest(), pa.default_memory_pool()
+    expected = pq.read_table(tmp_path / "m.parquet", columns=["b"], use_threads=False)
+    del content
+    before = pool.bytes_allocated()
+    tracemalloc.start()
+    rows = read_manifest(tmp_path, "m.parquet", digest, ["b"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows.equals(expected)
+    assert pool.bytes_allocated() - before < 1.3 * 8 * NUM_ROWS
+    assert peak < 20e6  # a piece or two, of 40 MB
+
+
+def test_of_a_large_manifest_in_an_object_store_only_the_columns_asked_for_are_fetched(
+    moto: Moto, prefix: str, monkeypatch: pytest.MonkeyPatch
+):
+    store, fetched = open_store(moto.full_uri(prefix)), []
+    ranges = RemoteStore.read_range
+
+    def counted(self, path, start, num_bytes):
+        fetched.append(num_bytes)
+        return ranges(self, path, start, num_bytes)
+
+    monkeypatch.setattr(RemoteStore, "read_range", counted)
+    parts = [read_rows(write(num=20_000, start=start)) for start in (0, 20_000, 40_000)]
+    file = io.BytesIO()
+    write_epoch_manifest(file, parts, 20_000)
+    content = bytearray(file.getvalue())
+    store.write("m.parquet", content)
+    digest, columns = hashlib.sha256(content).hexdigest(), ["label", "crc32"]
+    expected = pa.concat_tables(parts).select(columns)
+    assert read_manifest(store, "m.parquet", digest, columns).equals(expected)
+    assert fetched == []  # it is small: fetched whole, and held to its digest
+    monkeypatch.setattr(reader, "WHOLE_BYTES", 1000)
+    assert read_manifest(store, "m.parquet", digest, columns).equals(expected)
+    chunks = [pq.read_metadata(file).row_group(group).column(5) for group in range(3)]
+    assert sum(fetched) < len(content) / 2
+    assert chunks[1].path_in_schema == "crc32"
+    for place, complaint in (
+        (chunks[1].data_page_offset + 40, "not a readable manifest"),
+        (40, None),
+    ):
+        damaged = content.copy()
+        damaged[place] ^= 1
+        damaged_store = open_store(moto.full_uri(f"{prefix}-{place}"))
+        damaged_store.write("m.parquet", damaged)
+        if complaint is None:  # nobody asked for that column
+            assert read_manifest(damaged_store, "m.parquet", digest, columns).equals(expected)
+        else:
+            with pytest.raises(DreamshardsError, match=complaint):
+                read_manifest(damaged_store, "m.parquet", digest, columns)
+        with pytest.raises(DreamshardsError, match="altered: SHA-256"):
+            read_manifest(damaged_store, "m.parquet", digest)
+    with pytest.raises(DreamshardsError, match=r"m\.parquet: no such object; `dreamshards verify"):
+        read_manifest(open_store(moto.full_uri(f"{prefix}-none")), "m.parquet", digest, columns)

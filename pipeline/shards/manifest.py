@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -134,16 +135,17 @@ def read_summary(content: bytes) -> ShardSummary:
         raise ValueError(f"not a readable manifest: {error}") from error
 
 
-def read_rows(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+def read_rows(content: bytes | Path | BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
     """Return all rows of a manifest, the checksum of every page and the form of every value checked.
 
-    With `columns`, only these are read and checked.
+    With `columns`, only these are read and checked; of a file no other bytes are held.
 
     Raises:
         ValueError: the bytes are not a readable manifest.
     """
     try:
-        table = read_parquet(io.BytesIO(content), columns)
+        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        table = read_parquet(source, columns)
         table.validate(full=True)
         _ = table.schema.names  # decodes them, which validation does not
     except (pa.ArrowException, OSError, ValueError) as error:

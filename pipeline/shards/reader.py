@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +16,12 @@ from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
 from pipeline.shards.layout import DATASET_NAME, ShardName, parse_key
 from pipeline.shards.manifest import read_rows
-from pipeline.store import MissingObjectError, Root, StoreError, open_store
+from pipeline.store import LocalStore, MissingObjectError, Root, Store, StoreError, open_store
+
+WHOLE_BYTES = 64 << 20
+"""A manifest in an object store up to this size is fetched whole, whatever is wanted of it."""
+_PIECE_BYTES = 8 << 20
+"""Read of a local file at a time, to compare it with its digest."""
 
 
 def shard_names(dataset: Json) -> list[ShardName]:
@@ -48,26 +56,78 @@ def find_shard(dataset: Json, key: str) -> tuple[ShardName, int]:
 def read_manifest(
     root: Root, file: str, sha256: str | None = None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return the rows of one manifest below `root`, compared with its SHA-256 if one is given.
+    """Return the rows of one manifest below `root`, of some `columns` or all.
+
+    It is compared with its SHA-256 if one is given. Memory is that of the rows returned, and of a file in an
+    object store up to 64 MiB. Of larger ones there, only the columns asked for are fetched, which the
+    checksums of their pages vouch for.
 
     Raises:
         DreamshardsError: it is missing, unreadable or altered.
     """
     store = open_store(root)
-    address, advice = store.address(file), f"`dreamshards verify {store}` lists what is wrong"
+    advice = f"`dreamshards verify {store}` lists what is wrong"
     try:
-        content = store.read(file)
+        return read_rows(_checked(store, file, sha256, columns), columns)
+    except ValueError as error:
+        raise DreamshardsError(f"{store.address(file)}: {error}; {advice}") from error
     except StoreError as error:
         raise DreamshardsError(f"{error}; {advice}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 not in (None, found):
-        raise DreamshardsError(
-            f"{address}: altered: SHA-256 {found}, {DATASET_NAME} says {sha256}; {advice}"
+
+
+def _checked(
+    store: Store, file: str, sha256: str | None, columns: Sequence[str] | None
+) -> bytes | Path | BinaryIO:
+    """Return what a manifest is read from, compared with its SHA-256.
+
+    Raises:
+        ValueError: it is altered.
+        StoreError: it is missing or cannot be read.
+    """
+    num_bytes, found = store.size(file), hashlib.sha256()
+    source: bytes | Path | BinaryIO
+    if isinstance(store, LocalStore):
+        source = store.folder / file
+        for start in range(0, num_bytes, _PIECE_BYTES):
+            found.update(store.read_range(file, start, min(_PIECE_BYTES, num_bytes - start)))
+    elif columns is None or num_bytes <= WHOLE_BYTES:
+        source = store.read(file)
+        found.update(source)
+    else:
+        return cast(BinaryIO, _Ranges(store, file, num_bytes))
+    if sha256 not in (None, found.hexdigest()):
+        raise ValueError(f"altered: SHA-256 {found.hexdigest()}, {DATASET_NAME} says {sha256}")
+    return source
+
+
+class _Ranges(io.RawIOBase):
+    """An object read by ranges, each in one request or more."""
+
+    def __init__(self, store: Store, file: str, num_bytes: int) -> None:
+        self._store, self._file, self._num_bytes, self._place = store, file, num_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._place = (
+            offset
+            + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._num_bytes}[whence]
         )
-    try:
-        return read_rows(content, columns)
-    except ValueError as error:
-        raise DreamshardsError(f"{address}: {error}; {advice}") from error
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def read(self, num_bytes: int = -1, /) -> bytes:
+        left = self._num_bytes - self._place
+        num_bytes = left if num_bytes < 0 else min(num_bytes, left)
+        content = self._store.read_range(self._file, self._place, num_bytes)
+        self._place += num_bytes
+        return content
 
 
 def read_payload(root: Root, name: ShardName, rows: pa.Table, row: int) -> bytes:
