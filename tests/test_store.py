@@ -366,8 +366,9 @@ def test_what_would_fail_again_is_asked_once(
 def test_a_server_that_found_a_request_slow_or_damaged_gets_it_again(
     through: S3Store, proxy: Proxy
 ) -> None:
-    for code in ("RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"):
-        proxy.add(Rule(Answer(400, code), "PUT", times=1))
+    codes = "RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"
+    for number, code in enumerate(codes):
+        proxy.add(Rule(Answer(400, code), "PUT", first=number, times=1))
     through.write("x", b"1")
     assert through.read("x") == b"1"
     assert proxy.count("PUT") == 5
