@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from evaluation import cli as cli_evaluation
-from pipeline import __version__, cli_pictures
+from pipeline import __version__, cli_care, cli_pictures
 from pipeline.arguments import positive
 from pipeline.errors import DreamshardsError, UsageError, nearest, printable
 from training import cli as cli_training
@@ -166,6 +166,13 @@ def _parser() -> _Parser:
         metavar="N",
         help="sources shown (default: 12 pictures, or 4 clips)",
     )
+
+    doctor = command("doctor", "try stores and the nodes of a cluster, and say what mends them")
+    cli_care.add_doctor_arguments(doctor)
+
+    gc = command("gc", "remove what killed builds left behind")
+    gc.add_argument("root", type=_root, metavar="ROOT", help="folder or URI of a dataset")
+    cli_care.add_gc_arguments(gc)
     return parser
 
 
@@ -378,6 +385,8 @@ _COMMANDS = {
     "verify": _verify,
     "replay": _replay,
     "preview": _preview,
+    "doctor": cli_care.run_doctor,
+    "gc": cli_care.run_gc,
 }
 
 if __name__ == "__main__":

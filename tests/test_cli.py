@@ -40,7 +40,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
     surface = {}
     commands = ("build", "estimate", "pictures", "pictures zoom", "train", "evaluate", "compare")
-    commands += ("verify", "replay", "preview")
+    commands += ("verify", "replay", "preview", "doctor", "gc")
     for command in commands:
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])
@@ -76,6 +76,8 @@ def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture
         "verify": ["--help", "--replay", "--set"],
         "replay": ["--help", "--save", "--set"],
         "preview": ["--help", "--out", "--samples", "--set"],
+        "doctor": ["--help", "--ray-address"],
+        "gc": ["--dry-run", "--help", "--older-than"],
     }
 
 

@@ -89,6 +89,8 @@ def read_sealed(root: Root, name: str) -> Json | None:
     except MissingObjectError:
         return None
     except (StoreError, ValueError) as error:
+        if isinstance(error, StoreError) and not isinstance(store, LocalStore):
+            raise  # it says what to do
         reason = error.reason if isinstance(error, StoreError) else error
         raise DreamshardsError(
             f"{address}: unreadable ({reason}); restore it from a copy, or build again in a new root"

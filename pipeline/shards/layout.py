@@ -39,6 +39,16 @@ TARGET_SHARD_BYTES = 64 * 2**20
 """Shard size aimed at when the recipe names none: large reads, yet enough shards to share out."""
 
 
+_OURS = re.compile(
+    r"epoch-[0-9]{4}/(shard-[0-9]{6}\.(tar|parquet)|manifest\.parquet)|recipe\.json|dataset\.json"
+)
+
+
+def is_ours(path: str) -> bool:
+    """Tell whether a path below a root is one that builds give."""
+    return _OURS.fullmatch(path) is not None
+
+
 class ShardName(NamedTuple):
     """One shard of a root: epoch, number and the positions [start, stop) it holds."""
 

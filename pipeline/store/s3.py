@@ -11,6 +11,8 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -31,6 +33,7 @@ _CONNECTIONS = 32
 _STEP_BYTES = 1 << 20
 """Bytes of an answer are taken in steps of this size: what a cut costs at most."""
 _SMALLEST_STEP_BYTES = 16 << 10
+_PAGE_KEYS = 1000
 _OLD_S = 24 * 3600
 """A half-written upload of this age is nobody's any more."""
 _OUT_OF_RANGE = "InvalidRange"
@@ -139,9 +142,10 @@ class S3Store(RemoteStore):
     def entries(self, folder: str = "") -> Iterator[Entry]:
         """Yield every object below a folder, at any depth, a thousand to a request."""
         begin = f"{self.key(folder)}/" if self.key(folder) else ""
-        more: dict[str, str] = {}
+        more: dict[str, Any] = {}
         while True:
-            ask = partial(self.client().list_objects_v2, Bucket=self.bucket, Prefix=begin, **more)
+            asked = {"Bucket": self.bucket, "Prefix": begin, "MaxKeys": _PAGE_KEYS, **more}
+            ask = partial(self.client().list_objects_v2, **asked)
             page = self.persist(folder, ask)
             for found in page.get("Contents", ()):
                 if not found["Key"].endswith("/"):  # a folder, as some tools mark it
@@ -180,6 +184,16 @@ class S3Store(RemoteStore):
         path = ".dreamshards-writable"
         answer = self.persist("", lambda: self._ask("create_multipart_upload", path))
         self.discard(Leftover(path, 0, answer["UploadId"]))
+
+    def server_time(self) -> datetime | None:
+        """Return the time that the server gives its answers, None where it gives none.
+
+        Raises:
+            StoreError: it does not answer, there is no such bucket, or it may not be listed.
+        """
+        ask = partial(self.client().list_objects_v2, Bucket=self.bucket, MaxKeys=1)
+        headers = self.persist("", ask)["ResponseMetadata"]["HTTPHeaders"]
+        return parsedate_to_datetime(headers["date"]) if "date" in headers else None
 
     # ── what is half-written ──
 
