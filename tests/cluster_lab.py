@@ -47,6 +47,9 @@ def lab(folder: Path, *nodes: dict[str, Any], connect: bool = True, **head: Any)
             os.environ["PYTHONPATH"] = path
 
 
+_QUICK = {"health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+"""A node that is silent for so long is dead; Ray's own 15 s would be spent waiting."""
+
 CLUSTER: Any = None
 """In the lab's process: its cluster."""
 
@@ -59,7 +62,8 @@ def _begin(
     from ray.cluster_utils import Cluster
 
     os.chdir(folder)
-    CLUSTER = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **head})
+    settings = {"include_dashboard": False, "_system_config": _QUICK, **head}
+    CLUSTER = Cluster(initialize_head=True, head_node_args=settings)
     for node in nodes:
         add_node(node, wait=False)
     CLUSTER.wait_for_nodes()
@@ -211,3 +215,13 @@ def error_of(function: Callable[..., Any], *arguments: Any) -> tuple[str, float]
     except DreamshardsError as error:
         return str(error), time.monotonic() - begun
     raise AssertionError("no error")
+
+
+def kill_of_head(*servers: str) -> None:
+    for server in servers:
+        CLUSTER.head_node.all_processes[server][0].process.kill()
+
+
+def address() -> str:
+    found: str = CLUSTER.address
+    return found

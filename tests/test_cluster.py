@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pipeline.cli import main
 from pipeline.executor import Crashed
 from pipeline.executor.versions import source_digest
 from tests import cluster_lab
@@ -69,3 +75,49 @@ def test_a_node_that_joins_gets_jobs_and_more_are_drawn_for_it(lab: Lab) -> None
     assert [job for job, _ in found] == list(range(60))
     assert drawn_before <= 4 + 16 + 1
     assert joined in {node for _, node in found}
+
+
+@pytest.mark.parametrize(
+    ("servers", "said"),
+    [
+        (
+            ("gcs_server", "raylet"),
+            r"the head of the Ray cluster at \S+ has not answered for \d+ s",
+        ),
+        (("raylet",), r"Ray on this machine is gone \(its raylet died\)"),
+    ],
+)
+def test_a_build_ends_in_one_line_when_the_head_is_lost_and_goes_on_elsewhere(
+    servers: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from pipeline.executor import cluster; cluster.HEAD_PATIENCE_S = 3; "
+        "from pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    root = tmp_path / "r"
+    build = ["build", "digits", "--out", str(root)]
+    build += ["--set", "epochs=1", "mixing_set.count=8", "shards.samples_per_shard=6"]
+    with cluster_lab.lab(tmp_path, connect=False, num_cpus=1) as lab:
+        command = [
+            sys.executable,
+            "-c",
+            script,
+            *build,
+            "--ray-address",
+            lab.run(cluster_lab.address),
+        ]
+        process = subprocess.Popen(
+            command, cwd=cluster_lab.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while not list(root.glob("epoch-*/shard-*.parquet")) and process.poll() is None:
+            time.sleep(0.02)
+        lab.run(cluster_lab.kill_of_head, *servers)
+        output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (1, ""), errors
+    last = errors.strip().splitlines()[-1]
+    go_on = "what is committed is kept; run the same command to go on"
+    assert re.fullmatch(f"dreamshards: error: {said}.*; {go_on}", last), errors
+    made = set(root.glob("epoch-*/shard-*.tar"))
+    stamps = {path: path.stat().st_mtime_ns for path in made}
+    assert main([*build, "--inline"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == stamps

@@ -154,7 +154,7 @@ class Cluster:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, DreamshardsError):
                 return cause
-            return DreamshardsError(_last_line(cause))
+            return DreamshardsError(last_line(error))
 
     def check_versions(self) -> None:
         """Compare what is installed on the nodes that run tasks with what is installed here.
@@ -204,6 +204,16 @@ def versions_differ(faults: list[str]) -> str:
     )
 
 
-def _last_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {_lines(error)[0]}"
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of what an error says: of one that Ray brought from a worker, its cause."""
+    return _lines(error)[-1]
+
+
+def _lines(error: Exception) -> list[str]:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
+    return lines or [type(error).__name__]

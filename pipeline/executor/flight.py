@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.errors import DreamshardsError, PassingFault
 from pipeline.executor.base import GO_ON, Crashed
-from pipeline.executor.cluster import Cluster, Node, versions_differ
+from pipeline.executor.cluster import Cluster, Node, first_line, last_line, versions_differ
 from pipeline.executor.versions import differing, installed
 
 MAX_CRASHES = 3
@@ -173,7 +173,7 @@ class Flight:
             errors.OutOfDiskError,
             errors.TaskCancelledError,
         ) as error:
-            return self._again(attempt, _first_line(error))
+            return self._again(attempt, first_line(error))
         except errors.RayTaskError as error:
             if isinstance(error.cause, errors.RayError) or not isinstance(error.cause, Exception):
                 raise self._not_run(error) from error
@@ -209,7 +209,7 @@ class Flight:
             self._cluster.check_versions()
         except DreamshardsError as found:
             return found
-        return DreamshardsError(f"Ray could not run a job: {_first_line(error)}; {GO_ON}")
+        return DreamshardsError(f"Ray could not run a job: {last_line(error)}; {GO_ON}")
 
 
 def _call(
@@ -231,8 +231,3 @@ def _this_node() -> tuple[str, str]:
     import ray
 
     return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
