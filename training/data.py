@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError, UsageError
+from pipeline.store.settings import public_text
 from pipeline.stream import KeyedBatch, LiveStream, ShardStream
 from training.config import TrainConfig
 from training.models import check_shape
@@ -38,7 +39,7 @@ def open_training(config: TrainConfig, world: World) -> Stream:
     else:
         cache: dict[str, Any] = {"cache_dir": data.cache_dir, "cache_bytes": data.cache_bytes}
         stream = ShardStream(data.train, **cache, **options)
-    check_shape(config.model, stream.shape, data.train)
+    check_shape(config.model, stream.shape, public_text(data.train))
     return stream
 
 
@@ -59,14 +60,15 @@ def open_test(config: TrainConfig, world: World, training: Stream) -> ShardStrea
         return_keys=True,
         pin_memory=_pins(world),
     )
+    root, trained = public_text(root), public_text(config.data.train)
     if stream.classes != training.classes:
         raise DreamshardsError(
-            f"{root}: its classes are not those of {config.data.train}: "
+            f"{root}: its classes are not those of {trained}: "
             f"{_difference(stream.classes, training.classes)}; test with a root of the same classes"
         )
     if stream.shape != training.shape:
         raise DreamshardsError(
-            f"{root}: its samples have the shape {list(stream.shape)}, those of {config.data.train} "
+            f"{root}: its samples have the shape {list(stream.shape)}, those of {trained} "
             f"{list(training.shape)}; test with a root of the same shape"
         )
     return stream
