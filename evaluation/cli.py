@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="pictures at once, each frame of a clip being one (default: 256)",
     )
+    parser.add_argument(
+        "--cache-dir", metavar="DIR", help="keep here what was read of roots in object stores"
+    )
+    parser.add_argument(
+        "--cache-bytes", type=positive, metavar="N", help="most bytes that the cache may take"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--seed",
@@ -124,6 +130,12 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             "--set changes recipes that are rendered live, and --data names none; leave it out"
         )
+    cached = options.cache_dir is not None or options.cache_bytes is not None
+    if cached and not any(request.is_remote for request in requests):
+        raise UsageError(
+            "--cache-dir and --cache-bytes are for roots in object stores, and --data names none; "
+            "leave them out"
+        )
     out = options.out or options.checkpoint.parent / f"evaluation-{options.checkpoint.stem}"
     report = evaluate(options.checkpoint, requests, out, settings)
     _print_tables(report.results)
@@ -182,6 +194,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         attack=Attack(**changed) if options.pgd else None,
         attacked=options.pgd_samples or 1000,
         published=options.published,
+        cache_dir=options.cache_dir,
+        cache_bytes=options.cache_bytes,
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from evaluation import official
 from evaluation.open_set import OpenSet
@@ -16,6 +16,7 @@ from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.recipe import Recipe, load_recipe, preset_names
 from pipeline.settings import is_yaml_file
 from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME
+from pipeline.store import LocalStore, is_uri, open_store
 from pipeline.store.settings import public_text
 from training.checkpoint import Trained
 
@@ -30,7 +31,7 @@ class Request:
     """One test set that was asked for.
 
     Attributes:
-        text: as it was given, but for credentials in it.
+        text: as it was given, without what a URI has of secrets and options.
         place: a root, a recipe, or a folder of the benchmark's own files.
         name: what to call it, or None for its own.
         label: what it is said to be, or None to recognise it.
@@ -43,6 +44,11 @@ class Request:
     label: Kind | None
     recipe: Recipe | None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is a root in an object store."""
+        return is_uri(self.place) and not isinstance(open_store(self.place), LocalStore)
+
 
 def parse_request(text: str, overrides: Sequence[str] = ()) -> Request:
     """Read one value of `--data`; `overrides` change recipes that are rendered live.
@@ -50,35 +56,42 @@ def parse_request(text: str, overrides: Sequence[str] = ()) -> Request:
     Raises:
         UsageError: an unknown label, a name that no file could have, or nothing at that place.
     """
-    match, text = _FORM.fullmatch(text), public_text(text)
+    match = _FORM.fullmatch(text)
+    shown = public_text(text)
     if match is None:
-        raise UsageError(f"--data {text!r}: allowed: [NAME=][KIND:]PLACE, such as svhn=ood:photos")
+        raise UsageError(f"--data {shown!r}: allowed: [NAME=][KIND:]PLACE, such as svhn=ood:photos")
     name, label, place = match["name"], match["kind"], match["place"]
     if name is not None and not re.fullmatch(_NAME, name):
         raise UsageError(
-            f"--data {text!r}: name {name!r}; allowed: 1 to 64 small letters, digits, '.', '_' or '-', "
+            f"--data {shown!r}: name {name!r}; allowed: 1 to 64 small letters, digits, '.', '_' or '-', "
             "first a letter or digit"
         )
     if label is not None and label not in LABELS:
         raise UsageError(
-            f"--data {text!r}: unknown kind {label!r}{nearest(label, LABELS)}; allowed: "
+            f"--data {shown!r}: unknown kind {label!r}{nearest(label, LABELS)}; allowed: "
             f"{', '.join(LABELS)}"
         )
     assert label is None or label in get_args(Kind)
     recipe = None
     if place in preset_names() or is_yaml_file(place):
         recipe = load_recipe(place, overrides)
-    elif "://" not in place and not Path(place).is_dir():
+    elif not is_uri(place) and not Path(place).is_dir():
         presets = preset_names()
         raise UsageError(
-            f"--data {text!r}: no such root, folder or recipe{nearest(place, presets)}; allowed: the root "
+            f"--data {shown!r}: no such root, folder or recipe{nearest(place, presets)}; allowed: the root "
             f"of a build, a preset ({', '.join(presets)}), a .yaml file, or KIND: and a folder"
         )
-    return Request(text, place, name, label, recipe)
+    return Request(shown, place, name, label, recipe)
 
 
-def open_request(request: Request, trained: Trained, batch_size: int) -> OpenSet:
-    """Open what was asked for.
+def open_request(
+    request: Request,
+    trained: Trained,
+    batch_size: int,
+    cache_dir: str | None = None,
+    cache_bytes: int | None = None,
+) -> OpenSet:
+    """Open what was asked for; roots in object stores with the cache.
 
     Raises:
         DreamshardsError: it is not what it should be; `UsageError` where it was asked for wrongly.
@@ -87,7 +100,10 @@ def open_request(request: Request, trained: Trained, batch_size: int) -> OpenSet
     if request.recipe is not None:
         return open_live(request.recipe, place, name, label, batch_size=batch_size)
     folder = Path(place)
-    if "://" in place or any((folder / each).exists() for each in (DATASET_NAME, RECIPE_NAME)):
+    if request.is_remote:
+        cache: dict[str, Any] = {"cache_dir": cache_dir, "cache_bytes": cache_bytes}
+        return open_root(place, name, label, batch_size=batch_size, **cache)
+    if is_uri(place) or any((folder / each).exists() for each in (DATASET_NAME, RECIPE_NAME)):
         return open_root(place, name, label, batch_size=batch_size)
     if label is None:
         raise UsageError(

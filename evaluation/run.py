@@ -163,7 +163,8 @@ def _open_all(
     opened, errors = [], []
     for request in requests:
         try:
-            opened.append(open_request(request, trained, settings.batch_size))
+            cache = settings.cache_dir, settings.cache_bytes
+            opened.append(open_request(request, trained, settings.batch_size, *cache))
         except DreamshardsError as error:
             holes[request.name or request.text] = str(error)
             errors.append(error)

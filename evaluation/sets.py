@@ -25,9 +25,12 @@ from pipeline.sampling import source_order
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.reader import read_manifest
 from pipeline.sources import ClipSource, PictureSource, open_source
-from pipeline.store import LocalStore, open_store, public_name
+from pipeline.store import open_store
+from pipeline.store.settings import public_text
 from pipeline.stream import KeyedBatch, LiveStream, ShardDataset, ShardStream
 from pipeline.variants import variants
+
+Batches = Iterator[tuple[torch.Tensor, torch.Tensor, list[str]]]
 
 _MANY_FRAMES = 31
 _CLIP_AXES = 4
@@ -51,19 +54,27 @@ class Rows(NamedTuple):
 
 
 def open_root(
-    where: str, name: str | None = None, labelled: Kind | None = None, *, batch_size: int
+    where: str,
+    name: str | None = None,
+    labelled: Kind | None = None,
+    *,
+    batch_size: int,
+    cache_dir: str | None = None,
+    cache_bytes: int | None = None,
 ) -> OpenSet:
-    """Open a finished root, in a folder or an object store.
+    """Open a finished root, in a folder or an object store; of the latter with a cache if one is given.
 
     Raises:
         UsageError: it is no test set, or not the one that it is labelled as.
         DreamshardsError: it is missing, incomplete or damaged.
     """
-    store, where = open_store(where), public_name(where)
+    store, where = open_store(where), public_text(where)
     dataset = read_dataset(store)
-    recipe = parse_recipe(dataset["recipe"], f"recipe of {where}")
+    recipe = parse_recipe(dataset["recipe"], f"recipe of {store}")
     name = name or str(dataset["name"])
-    stream = ShardStream(store, batch_size=_samples_of(recipe, batch_size), return_keys=True)
+    options: dict[str, Any] = {"cache_dir": cache_dir, "cache_bytes": cache_bytes}
+    options["return_keys"] = True
+    stream = ShardStream(store, batch_size=_samples_of(recipe, batch_size), **options)
 
     def rows(epoch: int) -> Rows:
         merged = dataset["manifests"][epoch]
@@ -74,10 +85,12 @@ def open_root(
             starts = table["start_frame"].to_numpy().astype(np.int64)
         return Rows(table["source_index"].to_numpy(), table["source_id"], starts)
 
-    local = store if isinstance(store, LocalStore) else None
+    def chosen(part: Part, positions: I64, size: int) -> Batches:
+        return _some(ShardDataset(store, part.place, **options), positions, size)
+
     num_samples = int(dataset["samples_per_epoch"])
     found = recognise(recipe, name, labelled)
-    return _of_stream(stream, recipe, found, name, where, num_samples, rows, local)
+    return _of_stream(stream, recipe, found, name, public_text(where), num_samples, rows, chosen)
 
 
 def open_live(
@@ -140,7 +153,7 @@ def _of_stream(
     where: str,
     num_samples: int,
     rows: Callable[[int], Rows],
-    local: LocalStore | None,
+    some: Callable[[Part, I64, int], Batches] | None,
 ) -> OpenSet:
     parts, shape = [], stream.shape
     for part, severity, epoch in found.parts:
@@ -157,8 +170,8 @@ def _of_stream(
         positions = np.arange(len(source_index))
         if chosen is not None:
             positions = np.flatnonzero(np.isin(source_index, chosen))
-        if chosen is not None and local is not None:
-            batches = _some(local, part, positions, max(1, batch_size // part.num_frames))
+        if chosen is not None and some is not None:
+            batches = some(part, positions, max(1, batch_size // part.num_frames))
         else:
             batches = _through(stream, part, positions)
         done = 0
@@ -200,9 +213,7 @@ def _videos(rows: Rows) -> I64:
     return video_numbers(rows.source_id.take(pa.array(np.argsort(rows.source_index))))
 
 
-def _through(
-    stream: ShardStream | LiveStream, part: Part, positions: I64
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[str]]]:
+def _through(stream: ShardStream | LiveStream, part: Part, positions: I64) -> Batches:
     """Read an epoch from the first of some rising positions to the last, and leave out those between."""
     if len(positions) == 0:
         return
@@ -222,11 +233,8 @@ def _through(
         start = stop
 
 
-def _some(
-    store: LocalStore, part: Part, positions: I64, batch_size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[str]]]:
+def _some(dataset: ShardDataset, positions: I64, batch_size: int) -> Batches:
     """Read some positions of an epoch, and no others."""
-    dataset = ShardDataset(store, part.place, return_keys=True)
     for start in range(0, len(positions), batch_size):
         batch: Any = dataset.__getitems__(positions[start : start + batch_size].tolist())
         yield batch.batch

@@ -41,6 +41,7 @@ class Settings:
         attack: the adversary, or None for none; its centre is set by `published`.
         attacked: of the clean test set so many samples are attacked, evenly spread; of clips so many videos.
         published: measure and summarise as the code behind the published numbers does; else both ways.
+        cache_dir, cache_bytes: where to keep what was read of roots in object stores, up to so many bytes.
     """
 
     samples: int | None = None
@@ -50,6 +51,8 @@ class Settings:
     attack: Attack | None = _PAPERS
     attacked: int = 1000
     published: bool = False
+    cache_dir: str | None = None
+    cache_bytes: int | None = None
 
     def attacks(self, *, clips: bool = False) -> list[Attack]:
         """Return the adversaries to run, the one for the summary first; of clips none was published."""

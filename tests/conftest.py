@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pipeline.build import build  # noqa: E402
 from pipeline.executor import InlineExecutor  # noqa: E402
 from pipeline.recipe import load_recipe  # noqa: E402
-from tests.servers import Ceph, Moto, Server, Swift, serve, shared_folder  # noqa: E402
+from tests.servers import BUCKET, Ceph, Moto, Server, Swift, serve, shared_folder  # noqa: E402
 
 SMALL = ("epochs=2", "mixing_set.count=24", "shards.samples_per_shard=500")
 """Overrides that make the digits preset two epochs of three shards."""
@@ -93,6 +93,23 @@ def any_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     server: Server = request.getfixturevalue(request.param)
     server.use(monkeypatch)
     return server
+
+
+@pytest.fixture(scope="session")
+def codec_uris(moto: Moto, codec_roots: dict[str, Path]) -> dict[str, str]:
+    """Return the URIs of the roots by codec in an object store; read them, never change them."""
+    client, prefix = moto.client(), f"codecs-{uuid.uuid4().hex[:8]}"
+    for codec, root in codec_roots.items():
+        for path in sorted(each for each in root.rglob("*") if each.is_file()):
+            key = f"{prefix}/{codec}/{path.relative_to(root).as_posix()}"
+            client.upload_file(str(path), BUCKET, key)
+    return {codec: moto.full_uri(f"{prefix}/{codec}") for codec in codec_roots}
+
+
+@pytest.fixture(params=["local", "remote"])
+def places(request: pytest.FixtureRequest, codec_roots: dict[str, Path]) -> dict[str, Path | str]:
+    """Return where the roots by codec are to be read: in folders, then in an object store."""
+    return request.getfixturevalue("codec_uris") if request.param == "remote" else {**codec_roots}
 
 
 @pytest.fixture

@@ -50,9 +50,9 @@ def test_every_sample_in_order_is_what_tarfile_and_the_decoder_give(codec_roots,
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_any_number_of_workers_gives_the_same_batches(codec_roots, num_workers):
+def test_any_number_of_workers_gives_the_same_batches(codec_roots, places, num_workers):
     expected = list(open_stream(codec_roots["jpg"]))
-    loader = DataLoader(open_stream(codec_roots["jpg"]), batch_size=None, num_workers=num_workers)
+    loader = DataLoader(open_stream(places["jpg"]), batch_size=None, num_workers=num_workers)
     found = list(loader)
     assert len(loader) == 5
     assert [batch.keys for batch in found] == [batch.keys for batch in expected]
@@ -168,8 +168,8 @@ def test_an_epoch_read_to_its_end_by_workers_begins_at_its_beginning_again(codec
 # ── states ──
 
 
-def test_a_state_at_every_step_resumes_on_other_ranks_batches_and_workers(codec_roots):
-    root, truth = codec_roots["npy"], truth_of(codec_roots["npy"], 1)
+def test_a_state_at_every_step_resumes_on_other_ranks_batches_and_workers(codec_roots, places):
+    root, truth = places["npy"], truth_of(codec_roots["npy"], 1)
     for step in range(4):
         before = [open_stream(root, epoch=1, batch_size=2, rank=r, world_size=4) for r in range(4)]
         iterators = [iter(stream) for stream in before]
@@ -190,8 +190,8 @@ def test_a_state_at_every_step_resumes_on_other_ranks_batches_and_workers(codec_
         )
 
 
-def test_resumed_twice_in_a_row_and_at_the_very_end(codec_roots):
-    root, found, state = codec_roots["jpg"], [], None
+def test_resumed_twice_in_a_row_and_at_the_very_end(codec_roots, places):
+    root, found, state = places["jpg"], [], None
     for num in (2, 1, 2, 0):
         stream = open_stream(root)
         if state is not None:
@@ -200,11 +200,11 @@ def test_resumed_twice_in_a_row_and_at_the_very_end(codec_roots):
         found += [next(batches) for _ in range(num)]
         state = stream.state_dict()
         batches.close()
-    assert keys_of(found) == truth_of(root).keys
+    assert keys_of(found) == truth_of(codec_roots["jpg"]).keys
     assert (state["epoch"], state["position"]) == (0, 24)
     stream.load_state_dict(state)
     assert list(stream) == []
-    assert keys_of(stream) == truth_of(root, 1).keys
+    assert keys_of(stream) == truth_of(codec_roots["jpg"], 1).keys
 
 
 def test_a_state_counts_what_was_delivered_not_what_was_read_ahead(codec_roots):
@@ -215,8 +215,8 @@ def test_a_state_counts_what_was_delivered_not_what_was_read_ahead(codec_roots):
         assert stream.state_dict()["position"] == 2 * taken
 
 
-def test_a_stock_loop_with_workers_states_its_number_of_batches(codec_roots):
-    root = codec_roots["npy"]
+def test_a_stock_loop_with_workers_states_its_number_of_batches(codec_roots, places):
+    root = places["npy"]
     stream = open_stream(root)
     batches = iter(DataLoader(stream, batch_size=None, num_workers=2))
     first = [next(batches) for _ in range(3)]
@@ -232,13 +232,13 @@ def test_a_stock_loop_with_workers_states_its_number_of_batches(codec_roots):
     second = [next(iter(DataLoader(resumed, batch_size=None, num_workers=1)))]
     state = resumed.state_dict(batches=1)
     resumed.load_state_dict(state)
-    assert keys_of([*first, *second, *resumed]) == truth_of(root).keys
+    assert keys_of([*first, *second, *resumed]) == truth_of(codec_roots["npy"]).keys
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_stateful_loader_resumes_in_mid_epoch(codec_roots, num_workers):
+def test_a_stateful_loader_resumes_in_mid_epoch(codec_roots, places, num_workers):
     def loader(epoch: int = 0) -> tuple[ShardStream, StatefulDataLoader]:
-        stream = open_stream(codec_roots["npy"], epoch=epoch)
+        stream = open_stream(places["npy"], epoch=epoch)
         return stream, StatefulDataLoader(stream, batch_size=None, num_workers=num_workers)
 
     truth = truth_of(codec_roots["npy"], 1)

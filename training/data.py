@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError, UsageError
-from pipeline.store import public_name
+from pipeline.store.settings import public_text
 from pipeline.stream import KeyedBatch, LiveStream, ShardStream
 from training.config import TrainConfig
 from training.models import check_shape
@@ -39,7 +39,7 @@ def open_training(config: TrainConfig, world: World) -> Stream:
     else:
         cache: dict[str, Any] = {"cache_dir": data.cache_dir, "cache_bytes": data.cache_bytes}
         stream = ShardStream(data.train, **cache, **options)
-    check_shape(config.model, stream.shape, public_name(data.train))
+    check_shape(config.model, stream.shape, public_text(data.train))
     return stream
 
 
@@ -60,15 +60,16 @@ def open_test(config: TrainConfig, world: World, training: Stream) -> ShardStrea
         return_keys=True,
         pin_memory=_pins(world),
     )
+    root, trained = public_text(root), public_text(config.data.train)
     if stream.classes != training.classes:
         raise DreamshardsError(
-            f"{public_name(root)}: its classes are not those of {public_name(config.data.train)}: "
+            f"{root}: its classes are not those of {trained}: "
             f"{_difference(stream.classes, training.classes)}; test with a root of the same classes"
         )
     if stream.shape != training.shape:
         raise DreamshardsError(
-            f"{public_name(root)}: its samples have the shape {list(stream.shape)}, those of "
-            f"{public_name(config.data.train)} {list(training.shape)}; test with a root of the same shape"
+            f"{root}: its samples have the shape {list(stream.shape)}, those of {trained} "
+            f"{list(training.shape)}; test with a root of the same shape"
         )
     return stream
 

@@ -45,7 +45,6 @@ __all__ = [
     "open_file",
     "open_input",
     "open_store",
-    "public_name",
     "public_uri",
     "stays_below",
     "with_settings",
@@ -60,11 +59,6 @@ _OF_ARROW = ("gs", "gcs", "abfs", "abfss", "hdfs")
 def is_uri(text: str) -> bool:
     """Tell whether a text is a URI and not a path."""
     return "://" in text
-
-
-def public_name(text: str) -> str:
-    """Return a path as it is, and a URI without user, password and options."""
-    return public_uri(text) if is_uri(text) else text
 
 
 def open_store(root: Root) -> Store:

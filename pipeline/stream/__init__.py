@@ -1,8 +1,8 @@
 """Reading a root into training: the one part of `pipeline` that needs torch.
 
-`ShardDataset` is a map-style dataset of a local root; `ShardStream` reads whole batches straight through,
-from a folder or an object store, resumable; `LiveStream` renders the same batches from a recipe, as they are
-asked for; `Normalize` turns uint8 batches into floats on the device.
+`ShardDataset` is a map-style dataset; `ShardStream` reads whole batches straight through, resumable; both
+from a folder or an object store. `LiveStream` renders the same batches from a recipe, as they are asked for;
+`Normalize` turns uint8 batches into floats on the device.
 """
 
 try:

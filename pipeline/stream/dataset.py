@@ -1,8 +1,9 @@
-"""`ShardDataset`: one epoch of a local root as a map-style dataset, for any sampler and DataLoader."""
+"""`ShardDataset`: one epoch of a root as a map-style dataset, for any sampler and DataLoader."""
 
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch.utils.data import Dataset
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import read_dataset
 from pipeline.store import LocalStore, Root, open_store
+from pipeline.stream.cache import open_cache
 from pipeline.stream.checks import check_epoch, check_number, check_state
 from pipeline.stream.index import I64, read_index
 from pipeline.stream.local import LocalReader
+from pipeline.stream.remote import RemoteReader
 from pipeline.stream.samples import KeyedSample, Sample, SampleList, with_keys
 
 _PICTURE_AXES = 3
@@ -30,15 +33,20 @@ class ShardDataset(Dataset[Any]):
     the workers of a DataLoader too, also persistent ones, with their next batch. Labels of a root made with
     mixup or CutMix are shares of the classes: float32 [num_classes] of a sample, [B, num_classes] of a batch.
 
+    From an object store, the samples of a batch are fetched by ranges, neighbours together, several at once.
+    To read straight through, `ShardStream` makes far fewer requests.
+
     Args:
-        root: a local root, as a path or file:// URI.
+        root: a local root or the URI of one in an object store.
         epoch: the materialised epoch to read.
-        check_crc: compare each payload with the CRC-32 in its manifest.
+        check_crc: compare each payload with the CRC-32 in its manifest; by default only for remote roots.
         num_threads: threads to decode with; by default one in a DataLoader worker, else the CPUs granted.
         transform: called with each image as an RGB PIL image, as in torchvision's own datasets; what it
             returns takes the image's place. It may be set later as an attribute, as timm's `create_loader`
             does. With a transform, samples are made one at a time in Python.
         return_keys: give the key of each sample as a third field.
+        cache_dir, cache_bytes: keep what was read from a remote root in this folder, up to so many bytes; the
+            256 KiB around each sample are then fetched and kept.
 
     Raises:
         DreamshardsError: there is no complete build at `root`, it does not hold the epoch, or its manifest is
@@ -50,34 +58,35 @@ class ShardDataset(Dataset[Any]):
         root: Root,
         epoch: int = 0,
         *,
-        check_crc: bool = False,
+        check_crc: bool | None = None,
         num_threads: int | None = None,
         transform: Callable[[Image.Image], Any] | None = None,
         return_keys: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
-        store = open_store(root)
-        if not isinstance(store, LocalStore):
-            raise DreamshardsError(
-                f"{store}: ShardDataset reads local roots only; read this one with ShardStream, or copy it "
-                "to a disk first"
-            )
-        self._store, self._dataset = store, read_dataset(store)
-        check_epoch(store, self._dataset, epoch)
+        self._store = open_store(root)
+        self._dataset = read_dataset(self._store)
+        check_epoch(self._store, self._dataset, epoch)
         self.transform, self._return_keys = transform, return_keys
-        self._options = {"check_crc": check_crc, "num_threads": num_threads}
+        local = isinstance(self._store, LocalStore)
+        self._check_crc = not local if check_crc is None else check_crc
+        self._num_threads = num_threads
+        self._cache = open_cache(self._store, self._dataset, cache_dir, cache_bytes)
         # workers see what set_epoch writes
         self._epoch: torch.Tensor = torch.tensor([epoch]).share_memory_()  # type: ignore[no-untyped-call]
         self._epoch_view = self._epoch.numpy()
         self._reader = self._open(epoch)
 
-    def _open(self, epoch: int) -> LocalReader:
-        return LocalReader(
-            self._store,
-            read_index(self._store, self._dataset, epoch),
-            **self._options,  # type: ignore[arg-type]
-        )
+    def _open(self, epoch: int) -> LocalReader | RemoteReader:
+        index = read_index(self._store, self._dataset, epoch)
+        check, threads = self._check_crc, self._num_threads
+        if isinstance(self._store, LocalStore):
+            return LocalReader(self._store, index, check_crc=check, num_threads=threads)
+        cache = self._cache
+        return RemoteReader(self._store, index, check_crc=check, num_threads=threads, cache=cache)
 
-    def _current(self) -> LocalReader:
+    def _current(self) -> LocalReader | RemoteReader:
         epoch = int(self._epoch_view[0]) % int(self._dataset["epochs"])
         if self._reader.index.epoch != epoch:
             self._reader = self._open(epoch)

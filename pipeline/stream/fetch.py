@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import tee
 from typing import NamedTuple
 
@@ -33,18 +34,19 @@ class Asked(NamedTuple):
     parts: tuple[Fetched, ...] = ()
 
 
+@contextmanager
 def fetch_ahead(
     index: EpochIndex,
     spans: Iterable[Span],
     plan: Callable[[Iterable[Span]], Iterable[Piece]],
     fetch: Callable[[Piece], Content],
     most_bytes: int,
-) -> Generator[Asked, None, None]:
-    """Yield each of some rising spans with its pieces, without waiting for their bytes.
+) -> Iterator[Iterator[Asked]]:
+    """Give each of some rising spans with its pieces, without waiting for their bytes.
 
     The pieces of a span are begun when it is its turn, and those after it for as long as all that are held
     or under way have no more than `most_bytes`. An exception of `fetch` is raised where the bytes are taken.
-    When the generator is closed or dropped, what has not begun is given up and the threads end.
+    When the block ends, what has not begun is given up and the threads end.
 
     Args:
         index: of the epoch.
@@ -53,25 +55,35 @@ def fetch_ahead(
         fetch: returns the bytes of a piece; called by threads.
         most_bytes: a single span may need more.
     """
+    finalizing = sys.is_finalizing
+    pool = ThreadPoolExecutor(MOST_REQUESTS, "dreamshards-fetch")
+    try:
+        yield _asked(index, spans, plan, lambda piece: pool.submit(fetch, piece), most_bytes)
+    finally:
+        if not finalizing():  # the interpreter joined the threads before it cleared their modules
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _asked(
+    index: EpochIndex,
+    spans: Iterable[Span],
+    plan: Callable[[Iterable[Span]], Iterable[Piece]],
+    begin: Callable[[Piece], Future[Content]],
+    most_bytes: int,
+) -> Iterator[Asked]:
     ahead, spans = tee(spans)
     planned = iter(plan(ahead))
     next_piece = next(planned, None)
     held: deque[tuple[Fetched, int]] = deque()
     num_bytes = 0
-    finalizing = sys.is_finalizing
-    pool = ThreadPoolExecutor(MOST_REQUESTS, "dreamshards-fetch")
-    try:
-        for start, stop in spans:
-            while held and held[0][0].piece.last <= start:
-                num_bytes -= held.popleft()[1]
-            while next_piece is not None:
-                size = next_piece.bounds(index)[1]
-                if next_piece.first >= stop and num_bytes + size > most_bytes:
-                    break
-                held.append((Fetched(next_piece, pool.submit(fetch, next_piece)), size))
-                num_bytes += size
-                next_piece = next(planned, None)
-            yield Asked(start, stop, tuple(part for part, _ in held if part.piece.first < stop))
-    finally:
-        if not finalizing():  # the interpreter joined the threads before it cleared their modules
-            pool.shutdown(wait=True, cancel_futures=True)
+    for start, stop in spans:
+        while held and held[0][0].piece.last <= start:
+            num_bytes -= held.popleft()[1]
+        while next_piece is not None:
+            size = next_piece.bounds(index)[1]
+            if next_piece.first >= stop and num_bytes + size > most_bytes:
+                break
+            held.append((Fetched(next_piece, begin(next_piece)), size))
+            num_bytes += size
+            next_piece = next(planned, None)
+        yield Asked(start, stop, tuple(part for part, _ in held if part.piece.first < stop))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,8 @@ import pyarrow as pa
 from pipeline.errors import DreamshardsError
 from pipeline.shards.codecs import npy_header
 from pipeline.shards.dataset import Json, sample_shape_of
-from pipeline.shards.layout import ShardName, key_of
-from pipeline.shards.reader import read_manifest, shard_names
+from pipeline.shards.layout import ShardName, epoch_folder, key_of
+from pipeline.shards.reader import read_manifest
 from pipeline.store import Store
 
 I64 = npt.NDArray[np.int64]
@@ -111,17 +112,21 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
         DreamshardsError: the manifest is missing, altered or unreadable, or contradicts dataset.json.
     """
     merged = dataset["manifests"][epoch]
-    pairs = zip(shard_names(dataset), dataset["shards"], strict=True)
-    chosen = [(name, entry) for name, entry in pairs if name.epoch == epoch]
+    folder = (
+        f"{epoch_folder(epoch)}/"  # of up to 10^6 shards in all, those of this epoch are made alone
+    )
+    chosen = [entry for entry in dataset["shards"] if entry["file"].startswith(folder)]
+    starts = np.array([0, *accumulate(entry["samples"] for entry in chosen)], np.int64)
+    edges = starts.tolist()
     columns = (*_COLUMNS, *_SOFT_COLUMNS)  # those that a root does not have are not read
     rows = read_manifest(store, merged["file"], merged["sha256"], columns)
     index = EpochIndex(
         epoch,
         dataset["sample"]["codec"],
         sample_shape_of(dataset, epoch),
-        [name for name, _ in chosen],
-        np.array([entry["bytes"] for _, entry in chosen], np.int64),
-        np.array([0, *(name.stop for name, _ in chosen)], np.int64),
+        [ShardName(epoch, shard, *edges[shard : shard + 2]) for shard in range(len(chosen))],
+        np.array([entry["bytes"] for entry in chosen], np.int64),
+        starts,
         rows["label"].to_numpy().astype(np.int32),
         rows["offset"].to_numpy().astype(np.int64),
         rows["size"].to_numpy().astype(np.int64),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -83,8 +83,8 @@ class Options(NamedTuple):
         return Schedule(num_samples, self.batch_size, self.world_size, self.drop_last, start)
 
 
-def _as_they_are(spans: Iterator[Span]) -> Generator[Asked, None, None]:
-    return (Asked(start, stop) for start, stop in spans)
+def _as_they_are(spans: Iterator[Span]) -> AbstractContextManager[Iterator[Asked]]:
+    return nullcontext(Asked(start, stop) for start, stop in spans)
 
 
 class EpochReader(NamedTuple):
@@ -94,13 +94,13 @@ class EpochReader(NamedTuple):
         epoch: the number in its keys.
         read: (what a batch is made of, threads to use) → batch.
         num_ahead: threads that make batches ahead; 0 where each is made when it is asked for.
-        feed: spans of the pass, in order → what `read` makes a batch of for each.
+        feed: spans of the pass, in order → what `read` makes a batch of for each, within a block.
     """
 
     epoch: int
     read: Callable[[Asked, int], Batch]
     num_ahead: int
-    feed: Callable[[Iterator[Span]], Generator[Asked, None, None]] = _as_they_are
+    feed: Callable[[Iterator[Span]], AbstractContextManager[Iterator[Asked]]] = _as_they_are
 
 
 class BatchStream(IterableDataset[Any], ABC):
@@ -293,7 +293,7 @@ class BatchStream(IterableDataset[Any], ABC):
         reader, rank = self._open(epoch), self._options.rank
         threads = self._options.num_threads or default_threads()
         depth = min(self._options.read_ahead, len(steps)) if reader.num_ahead else 0
-        with closing(reader.feed(Span(*schedule.share(step, rank)) for step in steps)) as asked:
+        with reader.feed(Span(*schedule.share(step, rank)) for step in steps) as asked:
             if depth == 0:
                 for each in asked:
                     yield self._read(reader, each, threads)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import bisect
 import math
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
 
@@ -67,8 +68,10 @@ class RemoteReader:
 
     # ── in order ──
 
-    def feed(self, spans: Iterable[Span], most_bytes: int) -> Generator[Asked, None, None]:
-        """Yield what `read_asked` makes a batch of for each of some rising spans, fetched ahead.
+    def feed(
+        self, spans: Iterable[Span], most_bytes: int
+    ) -> AbstractContextManager[Iterator[Asked]]:
+        """Give what `read_asked` makes a batch of for each of some rising spans, fetched ahead in the block.
 
         At most about `most_bytes` are held or under way; more where a single span has more.
         """
