@@ -23,10 +23,12 @@ class Crashed(Generic[Job]):
 
     Attributes:
         reason: how often it was tried and what became of the last attempt, one line.
+        deadly: whether it is to blame: the process that ran it died again and again.
     """
 
     job: Job
     reason: str
+    deadly: bool = False
 
 
 class Executor(Protocol):

@@ -197,7 +197,7 @@ class Flight:
             self._given_up_in_a_row += not crashed
             if self._given_up_in_a_row > self._window():
                 raise DreamshardsError(f"no job succeeds any more: {reason}; {GO_ON}")
-            return (Crashed(attempt.job, reason),)
+            return (Crashed(attempt.job, reason, attempt.crashes >= MAX_CRASHES),)
         elsewhere = bool(self._not_tried(attempt)) and times == 1
         pause = 0.0 if elsewhere else min(_LONGEST_PAUSE_S, 0.5 * 2 ** (times - 1))
         heapq.heappush(self._waiting, (time.monotonic() + pause, next(self._serial), attempt))

@@ -40,6 +40,32 @@ class File(NamedTuple):
     sha256: str
 
 
+class FilesJob(NamedTuple):
+    """The files of one chunk of a set.
+
+    Attributes:
+        number: of the chunk.
+        deadly: files that are not to be decoded.
+    """
+
+    number: int
+    files: list[File]
+    deadly: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> list[str]:
+        """The files' ids."""
+        return [file.id for file in self.files]
+
+    def only(self, name: str) -> FilesJob:
+        """Return a job of one of them."""
+        return FilesJob(self.number, [file for file in self.files if file.id == name])
+
+    def sparing(self, names: frozenset[str]) -> FilesJob:
+        """Return the same job, which decodes none of `names`."""
+        return self._replace(deadly=names)
+
+
 def listed(root: Store, kind: FileKind) -> list[str]:
     """Return the relative paths, with `/`, of all files of a kind at any depth, sorted.
 

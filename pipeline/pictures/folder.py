@@ -21,8 +21,9 @@ from pipeline.executor import Executor
 from pipeline.picture_sections import FolderPictures
 from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
-from pipeline.pictures.files import File, check_skipped, hashed, listed, read_all
+from pipeline.pictures.files import File, FilesJob, check_skipped, hashed, listed, read_all
 from pipeline.pictures.picture_set import PictureSet, evenly
+from pipeline.sources.deadly import DEADLY, surviving
 from pipeline.sources.folder_listing import PICTURES
 from pipeline.sources.images import (
     UnreadableImage,
@@ -35,11 +36,6 @@ from pipeline.store import Store, open_input, open_store
 
 _FORMAT = "folder-2"
 """Part of the key; a change of what is made from the same files takes a new name."""
-
-
-class _Job(NamedTuple):
-    number: int
-    files: list[File]
 
 
 class _Shared(NamedTuple):
@@ -72,12 +68,13 @@ def make_folder_pictures(config: FolderPictures, executor: Executor) -> PictureS
         length = chunk_length(size)
         starts = range(0, len(files), length)
         jobs = (
-            _Job(number, files[start : start + length])
+            FilesJob(number, files[start : start + length])
             for number, start in enumerate(starts)
             if number not in store.numbers
         )
         skipped = store.skipped[:]
-        for chunk in executor.map(_decode_chunk, _Shared(open_input(config.path), size), jobs):
+        shared = _Shared(open_input(config.path), size)
+        for chunk in surviving(executor, _decode_chunk, shared, jobs):
             skipped += chunk.skipped
             yield chunk
         check_skipped(sorted(skipped), config, len(files), "pictures")
@@ -93,13 +90,15 @@ def _key(files: list[File], size: int) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
+def _decode_chunk(shared: _Shared, job: FilesJob) -> Chunk:
     """Decode and resize the files of one job."""
     parts: list[npt.NDArray[np.uint8]] = []
     ids: list[str] = []
     skipped: list[Skipped] = []
     for file, data in zip(job.files, read_all(shared.root, job.files), strict=True):
         try:
+            if file.id in job.deadly:
+                raise UnreadableFile(DEADLY)
             if isinstance(data, UnreadableFile):
                 raise data
             parts.append(resize_shorter_side(decode(data, file.id), shared.size, file.id))

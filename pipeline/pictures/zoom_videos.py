@@ -17,10 +17,11 @@ from pipeline.executor import Executor
 from pipeline.picture_sections import ZoomVideoPictures
 from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore
-from pipeline.pictures.files import File, check_skipped, hashed, listed, read
+from pipeline.pictures.files import FilesJob, check_skipped, hashed, listed, read
 from pipeline.pictures.picture_set import evenly
 from pipeline.pictures.zoom_set import ZoomSet
 from pipeline.progress import human_bytes, plural
+from pipeline.sources.deadly import DEADLY, surviving
 from pipeline.sources.images import UnreadableImage, decoder_versions, resize_shorter_side
 from pipeline.sources.source import Skipped
 from pipeline.sources.video_bytes import declared_bytes
@@ -44,11 +45,6 @@ _FORMAT = "zoom-videos-1"
 """Part of the key; a change of what is made from the same files takes a new name."""
 
 logger = logging.getLogger(__name__)
-
-
-class _Job(NamedTuple):
-    number: int
-    file: File
 
 
 class _Shared(NamedTuple):
@@ -78,10 +74,13 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
 
     def make(store: ChunkStore) -> Iterator[Chunk]:
         jobs = [
-            _Job(number, file) for number, file in enumerate(files) if number not in store.numbers
+            FilesJob(number, [file])
+            for number, file in enumerate(files)
+            if number not in store.numbers
         ]
         skipped = store.skipped[:]
-        for chunk in executor.map(_decode_chunk, _Shared(open_input(config.path), size), jobs):
+        shared = _Shared(open_input(config.path), size)
+        for chunk in surviving(executor, _decode_chunk, shared, jobs):
             skipped += chunk.skipped
             yield chunk
         check_skipped(sorted(skipped), config, len(files), "videos")
@@ -98,11 +97,14 @@ def make_zoom_video_set(config: ZoomVideoPictures, executor: Executor) -> ZoomSe
     return ZoomSet.of(stored)
 
 
-def _decode_chunk(shared: _Shared, job: _Job) -> Chunk:
+def _decode_chunk(shared: _Shared, job: FilesJob) -> Chunk:
     """Decode and resize one video; its frames go one below the other."""
-    name = job.file.id
+    (file,) = job.files
+    name = file.id
     try:
-        frames = decode_video(read(shared.root, job.file), name, shared.size)
+        if name in job.deadly:
+            raise UnreadableFile(DEADLY)
+        frames = decode_video(read(shared.root, file), name, shared.size)
     except (UnreadableFile, UnreadableImage) as error:
         return Chunk(
             number=job.number,

@@ -22,6 +22,7 @@ from pipeline.executor import Executor
 from pipeline.parquet import read_parquet
 from pipeline.progress import PlainProgress
 from pipeline.publish import publish
+from pipeline.sources.deadly import surviving
 from pipeline.sources.folder_listing import Listing
 from pipeline.sources.source import digest_of
 from pipeline.store import LocalStore, Store, StoreError
@@ -34,11 +35,30 @@ Content = TypeVar("Content")
 
 
 class Job(NamedTuple):
-    """Some of the listed files, from row `start` on."""
+    """Some of the listed files, from row `start` on.
+
+    Attributes:
+        deadly: those that are not to be decoded.
+    """
 
     start: int
     ids: list[str]
     size_bytes: list[int]
+    deadly: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> list[str]:
+        """The files' ids."""
+        return self.ids
+
+    def only(self, name: str) -> Job:
+        """Return a job of one of them."""
+        row = self.ids.index(name)
+        return Job(self.start + row, [name], [self.size_bytes[row]])
+
+    def sparing(self, names: frozenset[str]) -> Job:
+        """Return the same job, which decodes none of `names`."""
+        return self._replace(deadly=names)
 
 
 class _Result(Protocol):
@@ -74,7 +94,7 @@ def run_jobs(
     num_files, done = len(listing.ids), 0
     progress = PlainProgress(f"scanning {root}", num_files, "files")
     jobs = _jobs(listing, files_per_job)
-    for result in executor.map(run_job, root, jobs):
+    for result in surviving(executor, run_job, root, jobs):
         yield result
         done += len(result.digests)
         progress.show(done)

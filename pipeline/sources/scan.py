@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.executor import Executor
 from pipeline.sources.ahead import read_each
+from pipeline.sources.deadly import DEADLY
 from pipeline.sources.file_scan import (
     Job,
     attempt,
@@ -102,6 +103,9 @@ def run_job(root: Store, job: Job) -> Result:
             continue
         check_size(root.address(name), len(data), job.size_bytes[row])
         digests[row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+        if name in job.deadly:
+            failures.append((job.start + row, DEADLY))
+            continue
         try:
             heights[row], widths[row] = decode(data, name).shape[:2]
         except UnreadableImage as error:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.executor import Executor
 from pipeline.sources.ahead import read_each
+from pipeline.sources.deadly import DEADLY
 from pipeline.sources.file_scan import (
     Job,
     attempt,
@@ -134,6 +135,9 @@ def run_job(root: Store, job: Job) -> Result:
         size_bytes = job.size_bytes[row]
         check_size(root.address(name), got, size_bytes)
         digests[row] = np.frombuffer(digest, np.uint8)
+        if name in job.deadly:
+            found.append(DEADLY)
+            continue
         try:
             found.append(probe(file, size_bytes))
         except UnreadableVideo as error:
