@@ -1,11 +1,12 @@
 """A Ray cluster of several nodes on this machine, to be killed piece by piece and started again.
 
-The nodes are started by a process of their own, `python -m tests.cluster PORT FOLDER`, which adds a node
-for each line that it reads.
+The nodes are started by a process of their own, `python -m tests.cluster HOST PORT FOLDER`, which adds a
+node for each line that it reads.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,17 +30,17 @@ class Cluster:
         address: host:port; it stays when the whole cluster is killed and started again.
     """
 
-    def __init__(self, num_nodes: int) -> None:
+    def __init__(self, num_nodes: int, host: str = "127.0.0.1") -> None:
         """Settle on an address; nothing is started."""
-        self.num_nodes = num_nodes
+        self.num_nodes, self.host = num_nodes, host
         self.port = free_ports(1)
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{host}:{self.port}"
         self._nodes: list[psutil.Process] = []
 
     def start(self) -> None:
         """Start a head and its nodes."""
         self._folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
-        command = [sys.executable, "-m", "tests.cluster", str(self.port), self._folder]
+        command = [sys.executable, "-m", "tests.cluster", self.host, str(self.port), self._folder]
         self._starter = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -58,6 +59,15 @@ class Cluster:
         self._starter.stdin.write("\n")  # type: ignore[union-attr]
         self._starter.stdin.flush()  # type: ignore[union-attr]
         self._nodes.append(self._read_pid())
+
+    def join(self, host: str, **environment: str) -> None:
+        """Have a node join from the network that this thread is on, and return once it takes tasks."""
+        ray = Path(sys.executable).with_name("ray")
+        command = [str(ray), "start", f"--address={self.address}", f"--node-ip-address={host}"]
+        command += ["--num-cpus=1", "--object-store-memory=100000000"]
+        subprocess.run(
+            command, env={**os.environ, **environment}, check=True, stdout=subprocess.DEVNULL
+        )
 
     def _read_pid(self) -> psutil.Process:
         line = self._starter.stdout.readline()  # type: ignore[union-attr]
@@ -127,7 +137,7 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def _run(port: int, folder: str) -> None:
+def _run(host: str, port: int, folder: str) -> None:
     """Start a head, then a node for each line read; say the process of each raylet."""
     from ray.cluster_utils import Cluster as RayCluster
 
@@ -136,10 +146,11 @@ def _run(port: int, folder: str) -> None:
         print(node.all_processes["raylet"][0].process.pid, flush=True)
 
     cluster = RayCluster()
-    add(num_cpus=0, gcs_server_port=port, temp_dir=folder, include_dashboard=False)
+    place = {"node_ip_address": host, "temp_dir": folder}
+    add(num_cpus=0, gcs_server_port=port, include_dashboard=False, **place)
     for _ in sys.stdin:
-        add(num_cpus=1, temp_dir=folder)
+        add(num_cpus=1, **place)
 
 
 if __name__ == "__main__":
-    _run(int(sys.argv[1]), sys.argv[2])
+    _run(sys.argv[1], int(sys.argv[2]), sys.argv[3])

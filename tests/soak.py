@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,14 +26,14 @@ from tests.servers import BUCKET, KINDS, Server, serve
 RECIPES = {
     "small": ("epochs=6", "mixing_set.count=8", "shards.samples_per_shard=60"),
     "large": (
-        "epochs=5",
+        "epochs=6",
         "mixing_set.count=8",
         "transform.size=64",
         "transform.padding=16",
-        "shards.samples_per_shard=480",
+        "shards.samples_per_shard=720",
     ),
 }
-"""144 shards, each one request; and 15 shards of 6 MB, each an upload in parts."""
+"""144 shards, each one request; and 12 shards of 9 MB, each an upload in two parts."""
 
 WEIGHTS = {"worker": 10, "node": 5, "driver": 4, "store": 4, "head": 2}
 _MAX_AT_ONCE = 3
@@ -184,15 +185,15 @@ class Soak:
             client.delete_object(Bucket=BUCKET, Key=f"{prefix}/{name}")
 
 
-def undisturbed(recipe: str, folder: Path) -> dict[str, str]:
-    """Return the tree of a build in this process."""
+def undisturbed(overrides: Sequence[str], folder: Path) -> dict[str, str]:
+    """Return the tree of a build of the digits in this process."""
     from pipeline.build import build
     from pipeline.executor import InlineExecutor
     from pipeline.recipe import load_recipe
     from tests.conftest import tree
 
-    build(load_recipe("digits", RECIPES[recipe]), folder / recipe, InlineExecutor())
-    return tree(folder / recipe)
+    build(load_recipe("digits", overrides), folder / "r", InlineExecutor())
+    return tree(folder / "r")
 
 
 def main() -> None:
@@ -205,7 +206,9 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as text:
         folder = Path(text)
-        expected = {recipe: undisturbed(recipe, folder) for recipe in RECIPES}
+        expected = {
+            name: undisturbed(overrides, folder / name) for name, overrides in RECIPES.items()
+        }
         with serve(KINDS[options.store], folder / "server") as server, Cluster(3) as cluster:
             soak = Soak(server, cluster, options.seed, folder)
             report = soak.report
