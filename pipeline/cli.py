@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from evaluation import cli as cli_evaluation
 from pipeline import __version__, cli_care, cli_pictures
 from pipeline.arguments import positive
-from pipeline.errors import DreamshardsError, UsageError, nearest, printable
+from pipeline.errors import DreamshardsError, PassingFault, UsageError, nearest, printable
 from training import cli as cli_training
 
 if TYPE_CHECKING:
@@ -258,11 +258,15 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _build(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
     from pipeline.build import build
+    from pipeline.executor import GO_ON
     from pipeline.store import open_store
 
     root = options.out or open_store(Path("datasets", recipe.name))
     with _executor(options) as executor:
-        report = build(recipe, root, executor)
+        try:
+            report = build(recipe, root, executor)
+        except PassingFault as error:
+            raise PassingFault(f"{error}; {GO_ON}") from error
     return _print_build(report, root)
 
 

@@ -120,6 +120,7 @@ class Request:
 
     Attributes:
         path: with its query.
+        client: the address it came from.
         range: of bytes asked for, as HTTP writes it; None is all.
         status: of the answer, 0 if there was none.
         num_bytes: of the answer's body that came from the store.
@@ -127,6 +128,7 @@ class Request:
 
     method: str
     path: str
+    client: str
     range: str | None
     fault: Fault | None
     status: int = 0
@@ -143,8 +145,8 @@ class Proxy:
         requests: every request, in the order they came.
     """
 
-    def __init__(self, upstream: str, seed: int = 0, port: int = 0) -> None:
-        """Listen, and pass requests to `upstream`, a URL such as http://127.0.0.1:18100."""
+    def __init__(self, upstream: str, seed: int = 0, host: str = "127.0.0.1") -> None:
+        """Listen at a host's address, and pass requests to `upstream`, as http://127.0.0.1:18100."""
         parts = urlsplit(upstream)
         self._upstream = str(parts.hostname), int(parts.port or 80)
         self._chance, self._lock = random.Random(seed), threading.Lock()
@@ -153,9 +155,9 @@ class Proxy:
         self._listener: socket.socket | None = None
         self._stalled = threading.Event()
         self.requests: list[Request] = []
-        self.port = port
+        self.host, self.port = host, 0
         self.mend()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.endpoint = f"http://{self.host}:{self.port}"
 
     def add(self, *rules: Rule) -> None:
         """Add rules; the first that strikes a request decides."""
@@ -192,7 +194,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Listen, again after a cut."""
-        listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
+        listener = socket.create_server((self.host, self.port), backlog=256)
         self.port = listener.getsockname()[1]
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
@@ -244,7 +246,7 @@ class Proxy:
         with self._lock:
             struck = [rule for rule in self._rules if rule.strikes(method, path, self._chance)]
             fault = struck[0].fault if struck else None
-            request = Request(method, path, asked.fields.get("range"), fault)
+            request = Request(method, path, client.name, asked.fields.get("range"), fault)
             self.requests.append(request)
             stalled = self._stalled
         if isinstance(fault, Drop):
@@ -281,6 +283,7 @@ class _Peer:
     def __init__(self, opened: socket.socket) -> None:
         self._file = opened.makefile("rb", _PIECE)
         self.send = opened.sendall
+        self.name = str(opened.getpeername()[0])
 
     def head(self) -> _Head:
         """Read a head.

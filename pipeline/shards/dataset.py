@@ -10,7 +10,14 @@ from typing import Any
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.layout import DATASET_NAME, FORMAT_VERSION, RECIPE_NAME
-from pipeline.store import LocalStore, MissingObjectError, Root, StoreError, open_store
+from pipeline.store import (
+    LocalStore,
+    MissingObjectError,
+    Root,
+    StoreError,
+    UnreachableError,
+    open_store,
+)
 
 Json = dict[str, Any]
 Rows = Callable[[], Iterator[Json]]
@@ -77,6 +84,7 @@ def read_sealed(root: Root, name: str) -> Json | None:
     """Return the content of a sealed file, or None where there is none. Every byte counts, spaces too.
 
     Raises:
+        UnreachableError: the store does not answer.
         DreamshardsError: the file is unreadable, altered, or of another format version.
     """
     store = open_store(root)
@@ -88,6 +96,8 @@ def read_sealed(root: Root, name: str) -> Json | None:
         whole = digest is not None and digest == content.get("digest") and stored == _text(content)
     except MissingObjectError:
         return None
+    except UnreachableError:
+        raise
     except (StoreError, ValueError) as error:
         if isinstance(error, StoreError) and not isinstance(store, LocalStore):
             raise  # it says what to do

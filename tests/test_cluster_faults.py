@@ -1,0 +1,199 @@
+"""Builds on several Ray nodes and into a store of their own lose nothing, whatever dies or is cut off."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import ROOT, Cluster
+from tests.namespaces import network
+from tests.proxy import Answer, Cut, CutRequest, Drop, Lose, Proxy, Rule
+from tests.servers import Ceph, Moto, Swift, serve
+from tests.soak import RECIPES, Soak, undisturbed
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Return the trees of undisturbed builds."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return {name: undisturbed(overrides, folder / name) for name, overrides in RECIPES.items()}
+
+
+def start(recipe: str, root: str, *options: str, **environment: str) -> subprocess.Popen[str]:
+    """Start a build of the digits in a process of its own."""
+    command = [sys.executable, "-m", "pipeline.cli", "build", "digits", "--out", root, *options]
+    return subprocess.Popen(
+        [*command, "--set", *RECIPES[recipe]],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait(process: subprocess.Popen[str], true: Callable[[], bool]) -> None:
+    """Wait until it is true; fail if the build ends before."""
+    deadline = time.monotonic() + 120
+    while not true():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def reaches(proxy: Proxy, path: str, num: int) -> bool:
+    """Tell whether so many uploads have begun to what contains `path`."""
+    return proxy.count("PUT", path) >= num
+
+
+def succeeds(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+# ── one driver, in this process's place ──
+
+
+@pytest.mark.parametrize("kind", [Ceph, Swift])
+def test_a_server_killed_in_mid_upload_and_started_again_is_waited_for(
+    kind: type[Ceph | Swift], tmp_path: Path, trees: dict[str, dict[str, str]]
+) -> None:
+    with serve(kind, tmp_path / "server") as server, Proxy(server.endpoint) as proxy:
+        process = start("large", server.full_uri("r", proxy.endpoint), "--inline")
+        for num_parts in (1, 8):
+            wait(process, partial(reaches, proxy, "partNumber", num_parts))
+            server.kill()
+            server.restart()
+        succeeds(process)
+        assert server.tree("r") == trees["large"]
+        assert server.uploads("r") == []
+
+
+def test_a_build_through_a_network_that_loses_much_makes_the_same(
+    moto: Moto, prefix: str, trees: dict[str, dict[str, str]]
+) -> None:
+    faults = [Drop(), Answer(503, "SlowDown"), Answer(500, "InternalError"), Lose(), CutRequest(9)]
+    with Proxy(moto.endpoint, seed=3) as proxy:
+        proxy.add(*(Rule(fault, probability=0.02) for fault in [*faults, Cut(20)]))
+        process = start("small", moto.full_uri(prefix, proxy.endpoint), "--inline")
+        wait(process, partial(reaches, proxy, "epoch-0003", 1))
+        proxy.cut()
+        proxy.mend()
+        succeeds(process)
+        struck = {type(request.fault) for request in proxy.requests if request.fault}
+    assert struck >= {type(fault) for fault in faults}
+    assert moto.tree(prefix) == trees["small"]
+
+
+def test_a_store_that_does_not_come_back_ends_the_build_with_what_to_do(
+    moto: Moto, prefix: str, trees: dict[str, dict[str, str]]
+) -> None:
+    with Proxy(moto.endpoint) as proxy:
+        root = moto.full_uri(prefix, proxy.endpoint)
+        process = start("small", root, "--inline", DREAMSHARDS_STORE_PATIENCE_S="1")
+        wait(process, partial(reaches, proxy, "epoch-0000/shard-000019.parquet", 1))
+        proxy.add(Rule(Drop(), method="PUT", path="epoch-0000/shard-00002"))
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        last = output.strip().splitlines()[-1]
+        assert last.startswith(f"dreamshards: error: s3://bkt/{prefix}/")
+        assert "was cut (tried " in last
+        assert last.endswith("; what is committed is kept; run the same command to go on")
+        assert moto.secret_key not in output
+        proxy.clear()
+        succeeds(start("small", root, "--inline"))
+        assert proxy.count("PUT", "epoch-0000/shard-000019") == 0
+        assert proxy.count("PUT", "epoch-0000/shard-000020") == 2
+        assert moto.tree(prefix) == trees["small"]
+
+
+# ── several nodes ──
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Run a cluster of two nodes."""
+    with Cluster(2) as cluster:
+        yield cluster
+
+
+def test_nothing_that_dies_costs_a_build_more_than_time(
+    cluster: Cluster, tmp_path: Path, trees: dict[str, dict[str, str]]
+) -> None:
+    with serve(Ceph, tmp_path / "ceph") as server:
+        soak = Soak(server, cluster, 8, tmp_path)
+        soak.build("small", 5, trees["small"])
+        soak.build("large", 3, trees["large"])
+    print(soak.report)
+    assert soak.report.kills.total() >= 8
+    assert len(soak.report.kills) >= 4
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 1 MB; needs root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_node_whose_disk_is_full_leaves_its_work_to_the_others(
+    cluster: Cluster, small_disk: Path, moto: Moto, prefix: str, trees: dict[str, dict[str, str]]
+) -> None:
+    cluster.join("127.0.0.1", TMPDIR=str(small_disk))
+    root = moto.full_uri(prefix)
+    succeeds(start("large", root, "--ray-address", cluster.address))
+    assert moto.tree(prefix) == trees["large"]
+    assert moto.uploads(prefix) == []
+
+
+def puts(proxy: Proxy) -> list[str]:
+    """Return the host of each shard's upload."""
+    return [
+        request.client
+        for request in proxy.requests
+        if request.method == "PUT" and "/epoch-" in request.path and request.status == 200
+    ]
+
+
+def test_a_node_cut_off_from_the_store_leaves_its_work_to_the_others_until_it_is_back(
+    tmp_path: Path, trees: dict[str, dict[str, str]]
+) -> None:
+    with (
+        network(num_hosts=2) as hosts,
+        serve(Moto, tmp_path / "moto") as server,
+        Proxy(server.endpoint, host=hosts.address("store")) as proxy,
+        Cluster(0, hosts.address("ray")) as cluster,
+    ):
+        first, second = hosts.address("store", 1), hosts.address("store", 2)
+        for host in (1, 2):
+            with hosts.on(host):
+                cluster.join(hosts.address("ray", host))
+        root = server.full_uri("r", proxy.endpoint)
+        options = "--ray-address", cluster.address
+        process = start("small", root, *options, DREAMSHARDS_STORE_PATIENCE_S="1")
+        wait(process, lambda: {first, second} <= set(puts(proxy)))
+        hosts.cut(1, "store")
+        before = puts(proxy)
+        wait(process, lambda: puts(proxy).count(second) >= before.count(second) + 30)
+        cut = puts(proxy).count(first)
+        assert cut <= before.count(first) + 2  # what was under way
+        hosts.mend(1, "store")
+        wait(process, lambda: puts(proxy).count(first) > cut)
+        succeeds(process)
+        assert server.tree("r") == trees["small"]
