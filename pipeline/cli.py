@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from evaluation import cli as cli_evaluation
 from pipeline import __version__, cli_care, cli_pictures
-from pipeline.arguments import positive
+from pipeline.arguments import named_store, positive
 from pipeline.errors import DreamshardsError, PassingFault, UsageError, nearest, printable
 from training import cli as cli_training
 
@@ -89,7 +89,7 @@ def _parser() -> _Parser:
     _add_recipe(build)
     build.add_argument(
         "--out",
-        type=_root,
+        type=named_store,
         metavar="ROOT",
         help="folder or URI of the dataset (default: datasets/NAME)",
     )
@@ -171,7 +171,7 @@ def _parser() -> _Parser:
     cli_care.add_doctor_arguments(doctor)
 
     gc = command("gc", "remove what killed builds left behind")
-    gc.add_argument("root", type=_root, metavar="ROOT", help="folder or URI of a dataset")
+    gc.add_argument("root", type=named_store, metavar="ROOT", help="folder or URI of a dataset")
     cli_care.add_gc_arguments(gc)
     return parser
 
@@ -182,7 +182,9 @@ def _add_recipe(parser: _Parser) -> None:
 
 
 def _add_root(parser: _Parser) -> None:
-    parser.add_argument("root", type=_root, metavar="ROOT", help="folder or URI of the dataset")
+    parser.add_argument(
+        "root", type=named_store, metavar="ROOT", help="folder or URI of the dataset"
+    )
     _add_set(parser, "where the inputs lie now, such as source.path=/data/train")
 
 
@@ -208,15 +210,6 @@ def _add_execution(parser: _Parser) -> None:
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="tasks at once (default: every CPU)"
     )
-
-
-def _root(text: str) -> Store:
-    from pipeline.store import open_store
-
-    try:
-        return open_store(text)
-    except DreamshardsError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _local_folder(text: str) -> Path:

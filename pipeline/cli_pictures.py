@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.arguments import named_store
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(f"--{name}", type=_whole, metavar=metavar, help=what)
     parser.add_argument(
-        "--out", metavar="DIR", help="write the set into this folder or below this URI"
+        "--out",
+        type=named_store,
+        metavar="DIR",
+        help="write the set into this folder or below this URI",
     )
     parser.add_argument(
         "--format",
@@ -86,9 +90,7 @@ def run(options: argparse.Namespace, executor: Executor) -> int:
                 "FILE.png, or film one: dreamshards pictures zoom --out FILE.mp4"
             )
         from pipeline.export import check_out
-        from pipeline.store import open_store
 
-        options.out = open_store(options.out)
         check_out(options.out, config, options.format)
     with executor:
         return _make(options, config, executor)
