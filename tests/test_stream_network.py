@@ -14,42 +14,26 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError
-from pipeline.executor import InlineExecutor
-from pipeline.inputs import open_inputs
-from pipeline.recipe import load_recipe
 from pipeline.stream import ShardDataset, ShardStream
-from tests.bench.roots import build_root
 from tests.proxy import Answer, Corrupt, Cut, Drop, Proxy, Rule, Stall, Truncate
 from tests.servers import BUCKET, Moto
 from tests.stream_helpers import Truth, truth_of
-
-NUM_SAMPLES, PER_SHARD = 4311, 2200
 
 pytestmark = pytest.mark.xdist_group("network")
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a root of two shards of some megabytes."""
-    folder = tmp_path_factory.mktemp("network") / "root"
-    overrides = ["mixing_set.count=24", f"shards.samples_per_shard={PER_SHARD}"]
-    inputs = open_inputs(load_recipe("digits", overrides), InlineExecutor())
-    assert build_root(inputs, NUM_SAMPLES, folder) == NUM_SAMPLES
-    return folder
+def truth(small_root: Path) -> Truth:
+    return truth_of(small_root)
 
 
 @pytest.fixture(scope="module")
-def truth(root: Path) -> Truth:
-    return truth_of(root)
-
-
-@pytest.fixture(scope="module")
-def stored(moto: Moto, root: Path) -> str:
+def stored(moto: Moto, small_root: Path) -> str:
     """Return the prefix of the root in the bucket."""
     name = f"network-{random.SystemRandom().randrange(10**9)}"
-    for path in root.rglob("*"):
+    for path in small_root.rglob("*"):
         if path.is_file():
-            key = f"{name}/{path.relative_to(root).as_posix()}"
+            key = f"{name}/{path.relative_to(small_root).as_posix()}"
             moto.client().upload_file(str(path), BUCKET, key)
     return name
 
@@ -115,7 +99,7 @@ def test_a_stall_in_mid_shard_is_outlasted(proxy, moto, stored, truth, monkeypat
 def test_samples_come_whole_through_a_bad_network(proxy, moto, stored, truth):
     dataset = ShardDataset(moto.full_uri(stored, proxy.endpoint), return_keys=True)
     proxy.add(Rule(Cut(300), path=".tar", probability=0.3), Rule(Drop(), path=".tar", times=2))
-    order = random.Random(1).sample(range(NUM_SAMPLES), 40)
+    order = random.Random(1).sample(range(len(truth.keys)), 40)
     samples = dataset.__getitems__(order)
     assert [sample.key for sample in samples] == [truth.keys[i] for i in order]
     assert np.array_equal(torch.stack([s.image for s in samples]).numpy(), truth.images[order])

@@ -170,7 +170,7 @@ def test_an_epoch_read_to_its_end_by_workers_begins_at_its_beginning_again(codec
 
 def test_a_state_at_every_step_resumes_on_other_ranks_batches_and_workers(codec_roots, places):
     root, truth = places["npy"], truth_of(codec_roots["npy"], 1)
-    for step in range(4):
+    for step in range(4) if "://" not in str(root) else (2,):
         before = [open_stream(root, epoch=1, batch_size=2, rank=r, world_size=4) for r in range(4)]
         iterators = [iter(stream) for stream in before]
         consumed = [next(i) for _ in range(step) for i in iterators]
@@ -242,7 +242,7 @@ def test_a_stateful_loader_resumes_in_mid_epoch(codec_roots, places, num_workers
         return stream, StatefulDataLoader(stream, batch_size=None, num_workers=num_workers)
 
     truth = truth_of(codec_roots["npy"], 1)
-    for num in range(6):
+    for num in range(6) if "://" not in str(places["npy"]) else (3,):
         _, begun = loader(1)
         batches = iter(begun)
         taken = [next(batches) for _ in range(num)]
