@@ -36,11 +36,11 @@ class Weighed(InlineExecutor):
 
 
 def main(num_epochs: int, codec: str) -> None:
-    fields = [f"epochs={num_epochs}", "source.split=test", "mixing_set.count=24"]
-    fields += [f"shards.codec={codec}", "transform.flip=0.5"]
+    fields = [f"epochs={num_epochs}", "source.count=100", f"shards.codec={codec}"]
+    fields += ["augmentation.family=pixmix", "mixing_set.kind=ifs", "mixing_set.count=8"]
     executor = Weighed()
     with tempfile.TemporaryDirectory() as folder:
-        report = build(load_recipe("digits", fields), Path(folder, "r"), executor)
+        report = build(load_recipe("anomalies-gaussian", fields), Path(folder, "r"), executor)
     print(json.dumps({"epochs": report.num_built, "mb_after": executor.mb_after}))
 
 
