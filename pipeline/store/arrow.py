@@ -19,7 +19,8 @@ from pipeline.store.remote import Piece, RemoteStore, Version
 from pipeline.store.retry import Fault
 from pipeline.store.settings import public_uri
 
-_CLIENT_PATIENCE_S = 15
+_OF_GOOGLE = ("gs", "gcs")
+_CLIENT_PATIENCE_S = 5
 """How long the client itself tries a request again."""
 _STEP_BYTES, _SMALLEST_STEP_BYTES = 16 << 20, 64 << 10
 _REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
@@ -34,7 +35,7 @@ class ArrowStore(RemoteStore):
     def open_client(self) -> Any:
         """Return a new file system, and the path of the root in it."""
         parts, settings = urlsplit(self.uri), self.settings
-        if parts.scheme in ("gs", "gcs"):
+        if parts.scheme in _OF_GOOGLE:
             options: dict[str, Any] = {"retry_time_limit": timedelta(seconds=_CLIENT_PATIENCE_S)}
             if settings.endpoint:
                 scheme, _, host = settings.endpoint.partition("://")
@@ -108,10 +109,28 @@ class ArrowStore(RemoteStore):
             found: list[Any] = client.get_file_info(selector)
             return found
 
-        root = self.client()[1]
-        for info in self.persist(folder, ask):
+        root, listed = self.client()[1], self.persist(folder, ask)
+        if not listed:
+            self._check_bucket()
+        for info in listed:
             if info.type == pyarrow.fs.FileType.File:
                 yield Entry(info.path.removeprefix(f"{root}/"), info.size, info.mtime_ns or 0)
+
+    def _check_bucket(self) -> None:
+        """Tell an empty place from a bucket that is not there, where the keys may ask that."""
+
+        def ask() -> bool:
+            with suppress(PermissionError):
+                found = self.client()[0].get_file_info(self.bucket)
+                return bool(found.type == pyarrow.fs.FileType.NotFound)
+            return False
+
+        if urlsplit(self.uri).scheme in _OF_GOOGLE and self.persist("", ask):
+            raise StoreError(
+                str(self),
+                f"there is no bucket {self.bucket!r}; make it, for example with "
+                f"`gcloud storage buckets create gs://{self.bucket}`, or correct its name",
+            )
 
     # ── writing ──
 

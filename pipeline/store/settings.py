@@ -123,7 +123,7 @@ def _from_uri(uri: str) -> dict[str, str]:
     parts = urlsplit(uri)
     if parts.scheme in ("s3", "gs", "gcs") and ":" in parts.netloc and "@" not in parts.netloc:
         raise UsageError(
-            f"{public_uri(uri)}: a bucket's name has no ':'; in KEY:SECRET@ write / as %2F and @ as %40"
+            f"{public_uri(uri)}: a bucket's name has no ':'; of user and password write / as %2F and @ as %40"
         )
     names = {name.name for name in fields(StoreSettings)}
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -143,7 +143,8 @@ def _from_uri(uri: str) -> dict[str, str]:
         found["anonymous"] = "true"
     elif parts.username:
         found["access_key"] = unquote(parts.username)
-        found["secret_key"] = unquote(parts.password or "")
+        if parts.password:
+            found["secret_key"] = unquote(parts.password)
     return found
 
 
