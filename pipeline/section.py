@@ -28,10 +28,20 @@ class Section(BaseModel):
     def _without_secrets(
         self, value: Any, plain: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> Any:
-        if isinstance(value, str) and info.mode_is_json():
-            return public_text(value)
-        return plain(value)
+        shown = plain(value)
+        return _public(shown) if info.mode_is_json() else shown
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, public_text(value) if isinstance(value, str) else value
+            yield name, _public(value)
+
+
+def _public(value: Any) -> Any:
+    """Return a value, its URIs, within lists and mappings too, without user, password and options."""
+    if isinstance(value, str):
+        return public_text(value)
+    if isinstance(value, dict):
+        return {name: _public(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_public, value))
+    return value

@@ -527,9 +527,24 @@ def test_credentials_are_in_no_message(
 def test_credentials_are_in_no_configuration_of_a_run(tmp_path: Path) -> None:
     from training.config import load_config
 
-    config = load_config("digits", [f"data.train={SECRET_URI}", f"data.test={SECRET_URI}"])
+    places = [f"data.train={SECRET_URI}", f"data.test={SECRET_URI}", "data.live=true"]
+    config = load_config("digits", [*places, f"data.inputs=['source.path={SECRET_URI}']"])
     for text in (repr(config), config.model_dump_json(), str(config.model_dump(mode="json"))):
         assert "s3://bucket/root" in text
         assert "verysecret" not in text
     assert config.data.train == SECRET_URI
     assert "verysecret" not in parse_request(f"ood:{SECRET_URI}").text
+
+
+def test_credentials_are_in_no_recipe_that_is_kept() -> None:
+    parts = f"{{gabor: 1, mine: {{kind: folder, weight: 2, path: '{SECRET_URI}'}}}}"
+    recipe = load_recipe("digits", ["mixing_set.kind=blend", f"mixing_set.parts={parts}"])
+    for text in (repr(recipe), recipe.model_dump_json(), str(recipe.model_dump(mode="json"))):
+        assert "s3://bucket/root" in text
+        assert "verysecret" not in text
+    assert recipe.mixing_set is not None
+    assert SECRET_URI in str(recipe.mixing_set.model_dump())
+    with pytest.raises(UsageError) as caught:
+        load_recipe("digits", ["mixing_set.kind=blend", f"mixing_set.parts={parts[:-2]}, x: 1}}}}"])
+    assert "unknown field" in str(caught.value)
+    assert "verysecret" not in str(caught.value)

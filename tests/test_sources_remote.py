@@ -310,7 +310,11 @@ def test_what_failed_ahead_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_mixing_set_of_objects_is_that_of_files(
-    store: Moto, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Moto,
+    prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reads: list[tuple[str, bool]],
 ) -> None:
     def made(path: str | Path) -> Any:
         content = {"kind": "folder", "path": str(path), "size": 16, "on_unreadable": "skip"}
@@ -328,6 +332,12 @@ def test_a_mixing_set_of_objects_is_that_of_files(
     assert [path.name for path in (tmp_path / "cache/pictures").iterdir()] == [
         path.name for path in (tmp_path / "other/pictures").iterdir()
     ]
+    monkeypatch.setenv("DREAMSHARDS_CACHE", str(tmp_path / "cache"))
+    reads.clear()
+    assert made(uri).digest == remote.digest
+    assert not reads
+    put(store, prefix, {"top.jpg": picture(8)})
+    assert made(uri).digest != remote.digest
 
 
 # ── files that a library opens ──

@@ -12,13 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline.ahead import ahead
+from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError, PassingFault, UnreadableFile, UsageError
 from pipeline.picture_sections import FolderPictures, ZoomVideoPictures
 from pipeline.progress import PlainProgress
 from pipeline.sources.ahead import read_each
+from pipeline.sources.file_scan import keep_columns, load_columns
 from pipeline.sources.folder_listing import FileKind, visible_objects
-from pipeline.sources.source import Skipped
+from pipeline.sources.source import Skipped, digest_of
 from pipeline.store import LocalStore, Store, StoreError, open_store
 
 _HASH_THREADS = 16
@@ -124,7 +129,11 @@ def _below(
 
 
 def hashed(root: Store, ids: Sequence[str]) -> list[File]:
-    """Read every file once, for the key of the set."""
+    """Read every file once, for the key of the set; objects that did not change since are not read again."""
+    entry = None if isinstance(root, LocalStore) else _entry_for(root, ids)
+    kept = None if entry is None else load_columns(entry, pa.array(ids, pa.string()))
+    if kept is not None and "sha256" in kept:
+        return [File(*row) for row in zip(ids, kept["sha256"].to_pylist(), strict=True)]
     progress = PlainProgress("mixing set: checking", len(ids), "files")
     files = []
     # both reading and hashing release the GIL
@@ -133,7 +142,17 @@ def hashed(root: Store, ids: Sequence[str]) -> list[File]:
     ):
         files.append(File(name, sha256))
         progress.show(len(files))
+    if entry is not None:
+        digests = pa.array([file.sha256 for file in files], pa.string())
+        keep_columns(entry, {"id": pa.array(ids, pa.string()), "sha256": digests})
     return files
+
+
+def _entry_for(root: Store, ids: Sequence[str]) -> Path:
+    """Return where the digests of some objects are kept: by where they lie, ids, sizes and times."""
+    found = {entry.path: (entry.num_bytes, entry.modified_ns) for entry in root.entries()}
+    stats = np.array([found.get(name, (-1, -1)) for name in ids], "<i8")
+    return cache_folder("scans") / f"{digest_of(f'objects {root}', ids, stats)}.parquet"
 
 
 def _sha256(root: Store, name: str) -> str:
