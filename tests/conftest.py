@@ -98,12 +98,15 @@ def any_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="session")
 def codec_uris(moto: Moto, codec_roots: dict[str, Path]) -> dict[str, str]:
     """Return the URIs of the roots by codec in an object store; read them, never change them."""
-    client, prefix = moto.client(), f"codecs-{uuid.uuid4().hex[:8]}"
-    for codec, root in codec_roots.items():
-        for path in sorted(each for each in root.rglob("*") if each.is_file()):
-            key = f"{prefix}/{codec}/{path.relative_to(root).as_posix()}"
-            client.upload_file(str(path), BUCKET, key)
-    return {codec: moto.full_uri(f"{prefix}/{codec}") for codec in codec_roots}
+    return {codec: stored(moto, root) for codec, root in codec_roots.items()}
+
+
+def stored(server: Server, root: Path) -> str:
+    """Copy a root into a store; return its URI, with all that is needed to reach it."""
+    client, prefix = server.client(), f"root-{uuid.uuid4().hex}"
+    for path in sorted(each for each in root.rglob("*") if each.is_file()):
+        client.upload_file(str(path), BUCKET, f"{prefix}/{path.relative_to(root).as_posix()}")
+    return server.full_uri(prefix)
 
 
 @pytest.fixture(params=["local", "remote"])

@@ -14,7 +14,7 @@ import pytest
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
 from pipeline.recipe import load_recipe
-from tests.bench import stream
+from tests.bench import remote, stream
 from tests.bench.core import Pair, Row, Spread, alternate, compare, machine, ratio_of, table
 from tests.bench.peers import checksum, turn
 from tests.bench.roots import Repeated, build_root, photographs, tiled, write_input
@@ -244,3 +244,21 @@ def test_our_streams_race_beside_the_peers(work, monkeypatch):
         assert len(rows) == 2 * len(race.ours)
         assert [row.ratio is not None for row in rows] == [True, False] * len(race.ours)
         assert rows[1].verdict == "— not measured: `make peers` makes it measurable"
+
+
+def test_the_remote_section_reads_whole_passes_and_says_where_it_cannot(
+    moto, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(remote, "SHARD_BYTES", 200_000)
+    monkeypatch.setattr(remote, "WEBDATASET_S", 0.01)
+    inputs = open_inputs(load_recipe("digits", ["mixing_set.count=24"]), InlineExecutor())
+    rows = remote._measure(inputs, 1, moto, tmp_path)
+    assert [(row.peer, row.target) for row in rows] == [
+        ("one GET a shard", 0.8),
+        ("one GET a shard", 0.8),
+        ("webdataset, pipe:curl", None),
+    ]
+    assert all(row.ours_rate.median > 0 for row in rows)
+    assert {path.name[:1] for path in tmp_path.iterdir()} > {"."}  # the cache was used
+    (first, *_) = remote.rows_without("no server")
+    assert first.verdict == "— not measured: no server"

@@ -14,7 +14,9 @@ import pytest
 from evaluation.predictions import read_about
 from evaluation.results import Reading, Results, SetResult
 from pipeline.cli import main
+from tests.conftest import stored
 from tests.evaluation_helpers import build_root, save_network
+from tests.servers import Moto
 from tests.training_helpers import project
 
 CORRUPTED = """
@@ -92,6 +94,33 @@ def test_an_evaluation_prints_its_table_and_names_its_files(
     assert about.identity["attack"] == {"eps": 8 / 255, "steps": 2, "step": 0.02, "centre": "clean"}
     assert main([*arguments, "--samples", "200"]) == 0
     assert "e: 0 sets evaluated, 4 found, in " in capsys.readouterr().out
+
+
+def test_a_root_in_an_object_store_gives_the_same_and_its_secrets_stay_out(
+    place: Place, moto: Moto, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    uri = stored(moto, Path(place.clean))
+    quick = ["--no-pgd", "--device", "cpu", "--samples", "50"]
+    assert (
+        main(["evaluate", place.checkpoint, "--data", place.clean, *quick, "--out", "local"]) == 0
+    )
+    cache = ["--cache-dir", str(tmp_path / "cache"), "--cache-bytes", "10000000"]
+    arguments = ["evaluate", place.checkpoint, "--data", uri, *quick, "--out", "remote"]
+    assert main([*arguments, *cache]) == 0
+    assert list((tmp_path / "cache").glob("*.tar-*"))
+    found = [
+        Results.from_json(Path(out, "results.json").read_text()).sets[0].readings
+        for out in ("local", "remote")
+    ]
+    assert found[0] == found[1]
+    written = capsys.readouterr().out + "".join(
+        path.read_bytes().decode("latin-1") for path in Path("remote").rglob("*") if path.is_file()
+    )
+    assert uri.partition("@")[2].partition("?")[0] in written  # bucket and prefix
+    assert moto.secret_key not in written
+    assert "endpoint=" not in written
+    assert main(["evaluate", place.checkpoint, "--data", place.clean, *quick, *cache]) == 2
+    assert "--data names none; leave them out" in capsys.readouterr().err
 
 
 def test_by_default_it_lies_beside_the_checkpoint(

@@ -1,8 +1,8 @@
 """`python -m tests.bench`: measure the sections asked for, then print one table.
 
 A figure is the median of the rounds with the smallest and the largest in brackets; a ratio is taken round
-by round. The render and ray sections work on the recipe; so does the stream section with raw pixels, and
-with JPEGs on a recipe that has them or else, as the jpeg section, on the photographs inside scikit-learn.
+by round. The render, remote and ray sections work on the recipe; so does the stream section with raw pixels,
+and with JPEGs on a recipe that has them or else, as the jpeg section, on the photographs inside scikit-learn.
 The vpixmix section and the table of clip-codecs, which comes by itself, need videos.
 """
 
@@ -17,11 +17,11 @@ import torch
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
 from pipeline.recipe import load_recipe
-from tests.bench import clips, jpeg, render, stream, vpixmix, workers
+from tests.bench import clips, jpeg, remote, render, stream, vpixmix, workers
 from tests.bench.core import Row, machine, table
 from tests.bench.served import peer_versions
 
-SECTIONS = ("render", "jpeg", "stream", "ray", "vpixmix")
+SECTIONS = ("render", "jpeg", "stream", "remote", "ray", "vpixmix")
 CODECS = "clip-codecs"
 
 
@@ -37,6 +37,7 @@ def main() -> None:
         "render": lambda: render.measure(inputs, options.rounds),
         "jpeg": lambda: jpeg.measure(options.rounds),
         "stream": lambda: stream.measure(inputs, options.rounds, options.cores, peers),
+        "remote": lambda: remote.measure(inputs, options.rounds),
         "ray": lambda: workers.measure(inputs, options.rounds),
         "vpixmix": lambda: vpixmix.measure(options.videos, options.rounds),
     }
