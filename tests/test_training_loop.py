@@ -19,6 +19,8 @@ from pipeline.build import build
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.executor import InlineExecutor
 from pipeline.recipe import load_recipe
+from tests.conftest import stored
+from tests.servers import Moto
 from tests.training_helpers import (
     STEPS,
     command,
@@ -120,6 +122,22 @@ def test_a_finished_run_has_nothing_left_to_do(
     assert report.num_steps == 0
     assert len(report.progress.history) == 2
     assert (whole / "last.pt").read_bytes() == before
+
+
+def test_roots_in_an_object_store_train_the_same_model_and_their_secrets_stay_out(
+    whole: Path, train_root: Path, test_root: Path, tmp_path: Path, moto: Moto
+) -> None:
+    uris = [stored(moto, root) for root in (train_root, test_root)]
+    cache = [f"data.cache_dir={tmp_path / 'cache'}", "data.cache_bytes=10000000"]
+    out = tmp_path / "run"
+    train(small_config(*uris, "save.keep_best=true", "save.tensorboard=true", *cache), out)
+    assert same_weights(whole / "last.pt", out / "last.pt")
+    digests = {path.name.partition("-")[0] for path in (tmp_path / "cache").glob("*.tar-*")}
+    assert len(digests) == 2  # of both roots
+    for path in out.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert moto.secret_key.encode() not in content
+        assert moto.endpoint.encode() not in content
 
 
 def test_best_is_the_model_of_the_lowest_test_error(whole: Path) -> None:

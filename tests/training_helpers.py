@@ -23,7 +23,7 @@ STEPS = 6
 """Of an epoch of 384 digits with `SMALL`."""
 
 
-def small_config(train: Path, test: Path | None, *overrides: str) -> TrainConfig:
+def small_config(train: Path | str, test: Path | str | None, *overrides: str) -> TrainConfig:
     """Return the digits preset with `SMALL` and some overrides."""
     places = [f"data.train={train}", f"data.test={test or 'null'}"]
     return load_config("digits", [*SMALL, *places, *overrides])

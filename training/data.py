@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError, UsageError
+from pipeline.store import LocalStore, open_store
 from pipeline.store.settings import public_text
 from pipeline.stream import KeyedBatch, LiveStream, ShardStream
 from training.config import TrainConfig
@@ -37,8 +38,8 @@ def open_training(config: TrainConfig, world: World) -> Stream:
     if data.live:
         stream = LiveStream(data.train, overrides=data.inputs, **options)
     else:
-        cache: dict[str, Any] = {"cache_dir": data.cache_dir, "cache_bytes": data.cache_bytes}
-        stream = ShardStream(data.train, **cache, **options)
+        cached = _is_remote(data.train) or not _is_remote(data.test)  # else it is for the test root
+        stream = ShardStream(data.train, **(_cache(config) if cached else {}), **options)
     check_shape(config.model, stream.shape, public_text(data.train))
     return stream
 
@@ -59,6 +60,7 @@ def open_test(config: TrainConfig, world: World, training: Stream) -> ShardStrea
         world_size=world.size,
         return_keys=True,
         pin_memory=_pins(world),
+        **(_cache(config) if _is_remote(root) else {}),
     )
     root, trained = public_text(root), public_text(config.data.train)
     if stream.classes != training.classes:
@@ -88,6 +90,14 @@ def training_batches(config: TrainConfig, stream: Stream, world: World) -> Itera
         generator=torch.Generator(),  # its draw would else shift those of dropout
     )
     return iter(loader)
+
+
+def _is_remote(root: str | None) -> bool:
+    return root is not None and not isinstance(open_store(root), LocalStore)
+
+
+def _cache(config: TrainConfig) -> dict[str, Any]:
+    return {"cache_dir": config.data.cache_dir, "cache_bytes": config.data.cache_bytes}
 
 
 def _share(config: TrainConfig, world: World) -> int:
