@@ -88,8 +88,8 @@ def build(recipe: Recipe, root: Root, executor: Executor) -> BuildReport:
     context = ShardContext(inputs, recipe_hash(identity), _for_workers(store), begun=True)
     start_up, kernels = _start(context, executor)
     with store.claim():
-        begun = _settle_identity(store, recipe, identity)
-        dataset, work = _complete(store), _Work()
+        begun, dataset = _settle_identity(store, recipe, identity)
+        work = _Work()
         if dataset is None:
             store.discard_unfinished()
             pending = Pending(store, epochs)
@@ -145,13 +145,22 @@ def _refuse_other(root: Store, stored: dict[str, Any], wanted: dict[str, Any]) -
         raise DreamshardsError(
             f"{root} holds another recipe's build; it was left as it is\n  {lines}\n"
             f"either build into a new root:  --out {root}-2\n"
-            f"or remove the old one first:   rm -r {root}"
+            f"or remove the old one first:   {_removal(root)}"
         )
 
 
-def _settle_identity(root: Store, recipe: Recipe, identity: dict[str, Any]) -> Json:
-    """Compare with the build there, or publish recipe.json; return what that says."""
-    stored, dataset = read_sealed(root, RECIPE_NAME), read_sealed(root, DATASET_NAME)
+def _removal(root: Store) -> str:
+    """Return the command that removes a root."""
+    if isinstance(root, LocalStore):
+        return f"rm -r {root}"
+    return f"aws s3 rm --recursive {root}" if str(root).startswith("s3:") else f"all below {root}"
+
+
+def _settle_identity(
+    root: Store, recipe: Recipe, identity: dict[str, Any]
+) -> tuple[Json, Json | None]:
+    """Compare with the build there, or publish recipe.json; return that, and what `_complete` does."""
+    stored, dataset = read_sealed(root, RECIPE_NAME), _complete(root)
     for present in (stored, dataset):
         if present is not None:
             _refuse_other(root, present["identity"], identity)
@@ -175,7 +184,7 @@ def _settle_identity(root: Store, recipe: Recipe, identity: dict[str, Any]) -> J
     stored.setdefault("versions", versions)  # roots begun before it was recorded have none
     if dataset is None:
         _refuse_other_versions(root, stored["versions"], versions)
-    return stored
+    return stored, dataset
 
 
 def _refuse_other_versions(root: Store, stored: dict[str, str], here: dict[str, str]) -> None:

@@ -47,6 +47,12 @@ def test_every_command_takes_a_uri(
     assert any_store.tree(prefix) == tree(tiny)
     assert main(["build", recipe, "--inline", "--out", uri]) == 0
     assert "nothing was left to do" in capfd.readouterr().out
+    assert main(["build", recipe, "--inline", "--out", uri, "--set", "seed=3"]) == 1
+    refusal = capfd.readouterr().err.splitlines()
+    assert refusal[-2:] == [
+        f"either build into a new root:  --out {name}-2",
+        f"or remove the old one first:   aws s3 rm --recursive {name}",
+    ]
     assert main(["verify", uri, "--replay", "1"]) == 0
     expected = f"{name}: 24 samples in 3 shards as written, 24 of them rendered again\n"
     assert capfd.readouterr().out == expected

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-BEGINNING = 9
+BEGINNING = 8
 """Requests of a driver before its first job, with no listing that has more than a page."""
 
 
