@@ -30,11 +30,11 @@ class Cluster:
         address: host:port; it stays when the whole cluster is killed and started again.
     """
 
-    def __init__(self, num_nodes: int, host: str = "127.0.0.1") -> None:
-        """Settle on an address; nothing is started."""
+    def __init__(self, num_nodes: int, host: str = "") -> None:
+        """Settle on an address, of a host if this machine has several; nothing is started."""
         self.num_nodes, self.host = num_nodes, host
         self.port = free_ports(1)
-        self.address = f"{host}:{self.port}"
+        self.address = f"{host or '127.0.0.1'}:{self.port}"
         self._nodes: list[psutil.Process] = []
 
     def start(self) -> None:
@@ -60,11 +60,12 @@ class Cluster:
         self._starter.stdin.flush()  # type: ignore[union-attr]
         self._nodes.append(self._read_pid())
 
-    def join(self, host: str, **environment: str) -> None:
-        """Have a node join from the network that this thread is on, and return once it takes tasks."""
+    def join(self, host: str = "", **environment: str) -> None:
+        """Have a node join from the host that this thread is on, and return once it takes tasks."""
         ray = Path(sys.executable).with_name("ray")
-        command = [str(ray), "start", f"--address={self.address}", f"--node-ip-address={host}"]
-        command += ["--num-cpus=1", "--object-store-memory=100000000"]
+        command = [str(ray), "start", f"--address={self.address}", "--num-cpus=1"]
+        command += ["--object-store-memory=100000000"]
+        command += [f"--node-ip-address={host}"] if host else []
         subprocess.run(
             command, env={**os.environ, **environment}, check=True, stdout=subprocess.DEVNULL
         )
@@ -146,7 +147,7 @@ def _run(host: str, port: int, folder: str) -> None:
         print(node.all_processes["raylet"][0].process.pid, flush=True)
 
     cluster = RayCluster()
-    place = {"node_ip_address": host, "temp_dir": folder}
+    place = {"temp_dir": folder} | ({"node_ip_address": host} if host else {})
     add(num_cpus=0, gcs_server_port=port, include_dashboard=False, **place)
     for _ in sys.stdin:
         add(num_cpus=1, **place)

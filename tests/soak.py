@@ -35,9 +35,9 @@ RECIPES = {
 }
 """144 shards, each one request; and 12 shards of 9 MB, each an upload in two parts."""
 
-WEIGHTS = {"worker": 10, "node": 5, "driver": 4, "store": 4, "head": 2}
+WEIGHTS = {"worker": 12, "node": 6, "store": 5, "driver": 3, "head": 1}
 _MAX_AT_ONCE = 3
-_KILLS_A_BUILD = 6
+_STRIKES_A_BUILD = 10
 _PATIENCE_S = 240
 """A driver that neither ends nor goes on for so long hangs."""
 
@@ -73,16 +73,17 @@ class Soak:
         """Take over a running server and cluster; `folder` takes the drivers' output."""
         self.server, self.cluster, self.folder = server, cluster, folder
         self.chance = random.Random(seed)
+        self._client = server.client()
         self.report = Report()
 
-    def build(self, recipe: str, num_kills: int, expected: dict[str, str]) -> None:
-        """Build a recipe, kill so often, and hold the root against the expected tree.
+    def build(self, recipe: str, num_strikes: int, expected: dict[str, str]) -> None:
+        """Build a recipe, strike so often, and hold the root against the expected tree.
 
         Raises:
             AssertionError: it is another, or the driver ended without saying how to go on.
         """
         prefix = f"soak-{self.report.builds}-{recipe}"
-        kills = [self._kinds() for _ in range(num_kills)]
+        kills = [self._kinds() for _ in range(num_strikes)]
         while True:
             code = self._drive(prefix, recipe, kills)
             self.report.ends[code] += 1
@@ -134,14 +135,15 @@ class Soak:
         while driver.poll() is None and time.monotonic() < deadline:
             if work and self._num_objects(prefix) >= target:
                 break
-            time.sleep(0.02)
+            time.sleep(0.1)
         time.sleep(self.chance.uniform(0, 0.05))
         return driver.poll() is None
 
     def _num_objects(self, prefix: str) -> int:
-        pages = self.server.client().get_paginator("list_objects_v2")
         try:
-            found = pages.paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
+            found = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=BUCKET, Prefix=f"{prefix}/"
+            )
             return sum(page["KeyCount"] for page in found)
         except (BotoCoreError, ClientError):
             return 0
@@ -180,9 +182,8 @@ class Soak:
         found = self.server.tree(prefix)
         assert found.keys() == expected.keys(), sorted(found.keys() ^ expected.keys())
         assert found == expected, [name for name in found if found[name] != expected[name]]
-        client = self.server.client()
         for name in found:
-            client.delete_object(Bucket=BUCKET, Key=f"{prefix}/{name}")
+            self._client.delete_object(Bucket=BUCKET, Key=f"{prefix}/{name}")
 
 
 def undisturbed(overrides: Sequence[str], folder: Path) -> dict[str, str]:
@@ -214,7 +215,7 @@ def main() -> None:
             report = soak.report
             while report.kills.total() < options.kills:
                 recipe = list(RECIPES)[report.builds % len(RECIPES)]
-                soak.build(recipe, _KILLS_A_BUILD, expected[recipe])
+                soak.build(recipe, _STRIKES_A_BUILD, expected[recipe])
                 report.seconds = time.monotonic() - begun
                 print(f"seed {options.seed}, {options.store}: {report}", flush=True)
 

@@ -155,7 +155,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_node_whose_disk_is_full_leaves_its_work_to_the_others(
     cluster: Cluster, small_disk: Path, moto: Moto, prefix: str, trees: dict[str, dict[str, str]]
 ) -> None:
-    cluster.join("127.0.0.1", TMPDIR=str(small_disk))
+    cluster.join(TMPDIR=str(small_disk))
     root = moto.full_uri(prefix)
     succeeds(start("large", root, "--ray-address", cluster.address))
     assert moto.tree(prefix) == trees["large"]
