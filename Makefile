@@ -19,7 +19,7 @@ TRAIN := $(BIN)/dreamshards train
 CIFAR10 := source.path=$(DATA) source.download=true
 
 .DEFAULT_GOAL := help
-.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 train-videos test lint format servers bench peers lock clean
+.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 train-videos test lint format servers soak bench peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ test: $(READY) ## run the tests
 
 servers: $(READY) ## install the store servers that tests run: Ceph (Debian, as root) and OpenStack Swift
 	@sh tests/servers/install.sh $(BIN)/uv $(BIN)/python $(SWIFT)
+
+soak: servers ## kill what takes part in builds on Ray into Ceph, 200 times; ARGS="--kills 50 --seed 3 --store Swift"
+	$(BIN)/python -m tests.soak $(ARGS)
 
 lint: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -89,8 +89,6 @@ class Soak:
             self.report.ends[code] += 1
             if code == 0:
                 break
-        while kills:  # it was complete before its time
-            self._strike(kills.pop(), None)
         self._check(prefix, expected)
         self.report.builds += 1
 
@@ -148,7 +146,7 @@ class Soak:
         except (BotoCoreError, ClientError):
             return 0
 
-    def _strike(self, kinds: list[str], driver: subprocess.Popen[bytes] | None) -> None:
+    def _strike(self, kinds: list[str], driver: subprocess.Popen[bytes]) -> None:
         """Kill all of these at once, then put up again what was killed, but for the driver."""
         for kind in kinds:
             if self._kill(kind, driver):
@@ -161,14 +159,14 @@ class Soak:
         while len(self.cluster.nodes()) < self.cluster.num_nodes:
             self.cluster.add_node()
 
-    def _kill(self, kind: str, driver: subprocess.Popen[bytes] | None) -> bool:
+    def _kill(self, kind: str, driver: subprocess.Popen[bytes]) -> bool:
         """Kill something; tell whether it was there."""
         if kind == "store":
             self.server.kill()
         elif kind == "head":
             self.cluster.kill()
         elif kind == "driver":
-            if driver is None or driver.poll() is not None:
+            if driver.poll() is not None:
                 return False
             driver.kill()
         else:
@@ -179,6 +177,11 @@ class Soak:
         return True
 
     def _check(self, prefix: str, expected: dict[str, str]) -> None:
+        gc = [sys.executable, "-m", "pipeline.cli", "gc", self.server.uri(prefix)]
+        environment = {**os.environ, **self.server.environment}
+        command = [*gc, "--older-than", "0s"]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+        assert self.server.uploads(prefix) == []
         found = self.server.tree(prefix)
         assert found.keys() == expected.keys(), sorted(found.keys() ^ expected.keys())
         assert found == expected, [name for name in found if found[name] != expected[name]]
