@@ -73,7 +73,11 @@ def reaches(proxy: Proxy, path: str, num: int) -> bool:
 
 
 def succeeds(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=240)
+    try:
+        output, _ = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # says where it hangs
+        output, _ = process.communicate()
     assert process.returncode == 0, output
     return output
 
