@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from evaluation import cli as cli_evaluation
-from pipeline import __version__, cli_care, cli_pictures
+from pipeline import __version__, cli_care, cli_execution, cli_pictures
 from pipeline.arguments import named_store, positive
 from pipeline.errors import DreamshardsError, PassingFault, UsageError, nearest, printable
 from training import cli as cli_training
 
 if TYPE_CHECKING:
     from pipeline.build import BuildReport
-    from pipeline.executor import Executor
     from pipeline.recipe import Recipe
     from pipeline.store import Store
 
@@ -93,7 +92,7 @@ def _parser() -> _Parser:
         metavar="ROOT",
         help="folder or URI of the dataset (default: datasets/NAME)",
     )
-    _add_execution(build)
+    cli_execution.add_arguments(build)
 
     estimate = command("estimate", "render a few hundred samples and say what a build would cost")
     _add_recipe(estimate)
@@ -108,7 +107,7 @@ def _parser() -> _Parser:
     _add_set(
         pictures, "change a field of the recipe, or of the kind's section, such as shapes=circles"
     )
-    _add_execution(pictures)
+    cli_execution.add_arguments(pictures)
 
     zoom: _Parser = commands.add_parser(  # without `help`, so that it is not listed twice
         _ZOOM,
@@ -200,18 +199,6 @@ def _add_set(parser: _Parser, summary: str) -> None:
     )
 
 
-def _add_execution(parser: _Parser) -> None:
-    parser.add_argument(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="of a running Ray cluster: auto, host:port or ray://host:port (default: start one here)",
-    )
-    parser.add_argument("--inline", action="store_true", help="work in this process, without Ray")
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="tasks at once (default: every CPU)"
-    )
-
-
 def _local_folder(text: str) -> Path:
     if "://" in text:
         scheme = text.partition("://")[0]
@@ -227,16 +214,6 @@ def _fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: 0 to 1")
     return value
-
-
-def _executor(options: argparse.Namespace) -> Executor:
-    from pipeline.executor import InlineExecutor, RayExecutor
-
-    if options.inline:
-        if options.ray_address or options.workers:
-            raise UsageError("--inline works in one process; leave out --ray-address and --workers")
-        return InlineExecutor()
-    return RayExecutor(options.ray_address, options.workers)
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
@@ -255,7 +232,7 @@ def _build(options: argparse.Namespace) -> int:
     from pipeline.store import open_store
 
     root = options.out or open_store(Path("datasets", recipe.name))
-    with _executor(options) as executor:
+    with cli_execution.executor(options, recipe) as executor:
         try:
             report = build(recipe, root, executor)
         except PassingFault as error:
@@ -308,7 +285,7 @@ def _estimate(options: argparse.Namespace) -> int:
 
 
 def _pictures(options: argparse.Namespace) -> int:
-    return cli_pictures.run(options, _executor(options))
+    return cli_pictures.run(options, cli_execution.executor(options))
 
 
 def _verify(options: argparse.Namespace) -> int:

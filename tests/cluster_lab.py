@@ -225,3 +225,63 @@ def kill_of_head(*servers: str) -> None:
 def address() -> str:
     found: str = CLUSTER.address
     return found
+
+
+def run_beside_another(installed_at: Path, late: bool) -> tuple[str, str]:
+    """Have a node with another installation, before the start or after it; return the error and its id."""
+    with executor() as ray:
+        if late:
+            ray.start()
+        node = add_node({"env_vars": {"PYTHONPATH": str(installed_at)}})
+        try:
+            list(ray.outcomes(where, 0.1, range(500)))
+        except DreamshardsError as error:
+            return str(error), node.node_id
+        finally:
+            CLUSTER.remove_node(node)
+    raise AssertionError("no error")
+
+
+def run_where_spot_joins_late() -> tuple[list[tuple[int, str]], str, str]:
+    """Ask for a resource that no node has, then add a node with it; return what was said too."""
+    import contextlib
+    import io
+    import threading
+
+    said, found = io.StringIO(), []
+    with contextlib.redirect_stderr(said), executor(resources={"spot": 0.5}) as ray:
+        ray.start()
+        before = said.getvalue()
+        added: list[Any] = []
+        settings = {"resources": {"spot": 1}, "num_cpus": 4}
+        thread = threading.Thread(target=lambda: added.append(add_node(settings)))
+        thread.start()
+        found = list(ray.outcomes(where, 0.01, range(10)))
+        thread.join()
+        CLUSTER.remove_node(added[0])
+    return sorted(found), added[0].node_id, before
+
+
+def run_where_memory_is_short(seconds: float) -> tuple[list[tuple[int, str]], str]:
+    """Add a node whose memory monitor kills every task that it sees; return the results, and its id."""
+    monitor = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "50"}
+    node = add_node({"env_vars": monitor, "num_cpus": 2})
+    try:
+        with executor() as ray:
+            return sorted(ray.outcomes(where, seconds, range(12))), node.node_id
+    finally:
+        CLUSTER.remove_node(node)
+
+
+def run_with_runtime_env(content: dict[str, Any], name: str) -> str:
+    """Read a variable of the environment in a job of a driver of its own."""
+    import ray
+
+    ray.shutdown()
+    with executor(runtime_env=content) as cluster:
+        (found,) = cluster.map(variable, name, [0])
+        return found
+
+
+def variable(name: str, job: int) -> str:
+    return os.environ[name]

@@ -47,10 +47,14 @@ def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture
         words = capsys.readouterr().out.replace("[", " ").split()
         surface[command] = sorted({word.rstrip(",]") for word in words if word.startswith("--")})
     assert surface == {
-        "build": ["--help", "--inline", "--out", "--ray-address", "--set", "--workers"],
+        "build": [
+            *("--help", "--inline", "--out", "--ray-address", "--ray-resources"),
+            *("--ray-runtime-env", "--set", "--workers"),
+        ],
         "estimate": ["--help", "--set", "--workers"],
         "pictures": [
-            *("--count", "--format", "--help", "--inline", "--out", "--ray-address", "--seed"),
+            *("--count", "--format", "--help", "--inline", "--out", "--ray-address"),
+            *("--ray-resources", "--ray-runtime-env", "--seed"),
             *("--set", "--sheet", "--size", "--table", "--workers"),
         ],
         "pictures zoom": [
@@ -156,6 +160,15 @@ def test_skipped_inputs_are_recorded_and_end_in_exit_code_3(
         (["build", "digits", "--set", "augmentation.kk=1"], 2, "unknown field (did you mean 'k'?)"),
         (["build", "digits", "--workers", "0"], 2, "got '0'; allowed: a whole number, 1 or more"),
         (["build", "digits", "--inline", "--workers", "2"], 2, "--inline works in one process"),
+        (
+            ["build", "digits", "--inline", "--ray-resources", "spot=1"],
+            2,
+            "leave out --workers and",
+        ),
+        (["build", "digits", "--ray-resources", "spot=1"], 2, "for a running cluster: give --ray"),
+        (["build", "digits", "--ray-resources", "spot"], 2, "got 'spot'; allowed: NAME=NUMBER"),
+        (["build", "digits", "--ray-resources", "spot=1GB"], 2, "memory=SIZE such as 4GB"),
+        (["build", "digits", "--ray-runtime-env", "none.yaml"], 2, "none.yaml: No such file"),
         (["build", "digits", "--ray-address", "127.0.0.1:1"], 1, "no Ray cluster answers"),
         (["build", "digits", "--ray-address", "nowhere"], 2, "got 'nowhere'; allowed: auto, local"),
         (["build", "digits", "--out", "file"], 1, "file is a file; give --out a folder"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -121,3 +122,43 @@ def test_a_build_ends_in_one_line_when_the_head_is_lost_and_goes_on_elsewhere(
     stamps = {path: path.stat().st_mtime_ns for path in made}
     assert main([*build, "--inline"]) == 0
     assert {path: path.stat().st_mtime_ns for path in made} == stamps
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with this package, one line of it changed."""
+    folder = tmp_path_factory.mktemp("edited")
+    skip = shutil.ignore_patterns("__pycache__")
+    for package in ("pipeline", "tests"):
+        shutil.copytree(cluster_lab.ROOT / package, folder / package, ignore=skip)
+    with (folder / "pipeline" / "progress.py").open("a") as file:
+        file.write("# changed\n")
+    return folder
+
+
+def test_a_node_with_edited_code_is_refused_by_name(lab: Lab, edited: Path) -> None:
+    error, node = lab.run(cluster_lab.run_beside_another, edited, False)
+    head, line, advice = error.splitlines()
+    assert head == "the Ray cluster's nodes must run the same versions as this process:"
+    here = f"here 0.1.0 (source {source_digest()})"
+    found = re.fullmatch(
+        r"  node \S+( \([0-9a-f]{8}\))?: dreamshards 0\.1\.0 \(source ([0-9a-f]{8})\), (.*)", line
+    )
+    assert found is not None, line
+    assert found[1] == f" ({node[:8]})"
+    assert found[2] != source_digest()
+    assert found[3] == here
+    assert advice.startswith("install the same wheel there, or send the code along")
+
+
+def test_a_node_without_the_package_is_refused_by_name(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("raise ImportError('not installed')\n")
+    error, node = lab.run(cluster_lab.run_beside_another, tmp_path, False)
+    expected = f"({node[:8]}): dreamshards absent, here 0.1.0 (source {source_digest()})"
+    assert error.splitlines()[1].endswith(expected)
+
+
+def test_a_runtime_environment_reaches_the_workers(lab: Lab) -> None:
+    content = {"env_vars": {"DREAMSHARDS_TRIED": "yes"}}
+    assert lab.run(cluster_lab.run_with_runtime_env, content, "DREAMSHARDS_TRIED") == "yes"

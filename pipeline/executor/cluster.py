@@ -42,16 +42,17 @@ class Node(NamedTuple):
 class Cluster:
     """What is known of a cluster that this process is connected to."""
 
-    def __init__(self, ray: ModuleType, needs: Mapping[str, float]) -> None:
+    def __init__(self, ray: ModuleType, needs: Mapping[str, float], head: str | None) -> None:
         """Look at the nodes.
 
         Args:
             ray: the module, initialised.
             needs: what each task takes, by resource.
+            head: host:port that the head listens at; None is where its own processes find it.
         """
         self.ray = ray
         self.needs = dict(needs)
-        self.head: str = ray.get_runtime_context().gcs_address
+        self.head: str = head or ray.get_runtime_context().gcs_address
         self._answered = time.monotonic()
         self._told = False
         self.nodes: list[Node] = []

@@ -149,7 +149,9 @@ class RayExecutor:
         if not ray.is_initialized():
             self._init(ray)
             self._started = True
-        self._cluster = Cluster(ray, self._needs)
+        client = (self._address or "").startswith("ray://")  # which may see that one port alone
+        head = self._address.removeprefix("ray://") if self._address and client else None
+        self._cluster = Cluster(ray, self._needs, head)
         if self._joins:
             self._cluster.check_versions()
         return self._cluster
