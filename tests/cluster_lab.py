@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Lab:
         return self._pool.submit(function, *arguments).result(timeout=200)
 
 
-@contextmanager
+@contextlib.contextmanager
 def lab(folder: Path, *nodes: dict[str, Any], connect: bool = True, **head: Any) -> Iterator[Lab]:
     """Start a cluster with a head that takes no jobs, and these nodes; the driver's folder is `folder`."""
     path = os.environ.get("PYTHONPATH")
@@ -243,23 +244,20 @@ def run_beside_another(installed_at: Path, late: bool) -> tuple[str, str]:
 
 
 def run_where_spot_joins_late() -> tuple[list[tuple[int, str]], str, str]:
-    """Ask for a resource that no node has, then add a node with it; return what was said too."""
-    import contextlib
-    import io
-    import threading
+    """Ask for a resource that no node has, then add one with it; return what was said before, too."""
+    said, added = io.StringIO(), []
 
-    said, found = io.StringIO(), []
+    def jobs() -> Iterator[int]:
+        yield 0
+        added.append(add_node({"resources": {"spot": 1}, "num_cpus": 4}))
+        yield from range(1, 10)
+
     with contextlib.redirect_stderr(said), executor(resources={"spot": 0.5}) as ray:
         ray.start()
         before = said.getvalue()
-        added: list[Any] = []
-        settings = {"resources": {"spot": 1}, "num_cpus": 4}
-        thread = threading.Thread(target=lambda: added.append(add_node(settings)))
-        thread.start()
-        found = list(ray.outcomes(where, 0.01, range(10)))
-        thread.join()
-        CLUSTER.remove_node(added[0])
-    return sorted(found), added[0].node_id, before
+        found = sorted(ray.outcomes(where, 0.01, jobs()))
+    CLUSTER.remove_node(added[0])
+    return found, added[0].node_id, before
 
 
 def run_where_memory_is_short(seconds: float) -> tuple[list[tuple[int, str]], str]:

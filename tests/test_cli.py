@@ -65,7 +65,8 @@ def test_the_surface_of_the_command_line_is_frozen(capsys: pytest.CaptureFixture
             *("--data", "--help", "--keep-best", "--live", "--out", "--set", "--test", "--weights")
         ],
         "evaluate": [
-            *("--batch-size", "--data", "--device", "--help", "--no-pgd", "--out", "--pgd"),
+            *("--batch-size", "--cache-bytes", "--cache-dir", "--data", "--device", "--help"),
+            *("--no-pgd", "--out", "--pgd"),
             *(
                 "--pgd-eps",
                 "--pgd-samples",

@@ -136,8 +136,9 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_node_with_edited_code_is_refused_by_name(lab: Lab, edited: Path) -> None:
-    error, node = lab.run(cluster_lab.run_beside_another, edited, False)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_node_with_edited_code_is_refused_by_name(lab: Lab, edited: Path, late: bool) -> None:
+    error, node = lab.run(cluster_lab.run_beside_another, edited, late)
     head, line, advice = error.splitlines()
     assert head == "the Ray cluster's nodes must run the same versions as this process:"
     here = f"here 0.1.0 (source {source_digest()})"

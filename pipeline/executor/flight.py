@@ -230,4 +230,5 @@ def _this_node() -> tuple[str, str]:
     """Return the id and the name of the node that this worker runs on."""
     import ray
 
-    return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address()
+    node = ray.get_runtime_context().get_node_id()
+    return node, f"{ray.util.get_node_ip_address()} ({node[:8]})"
