@@ -23,6 +23,7 @@ from pipeline.plan.base import draw_starts
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sampling import source_order
 from pipeline.shards.dataset import read_dataset
+from pipeline.shards.lost import check_whole
 from pipeline.shards.reader import read_manifest
 from pipeline.sources import ClipSource, PictureSource, open_source
 from pipeline.store import open_store
@@ -70,6 +71,7 @@ def open_root(
     """
     store, where = open_store(where), public_text(where)
     dataset = read_dataset(store)
+    check_whole(dataset, str(store), "an evaluation counts every sample of a test set")
     recipe = parse_recipe(dataset["recipe"], f"recipe of {store}")
     name = name or str(dataset["name"])
     options: dict[str, Any] = {"cache_dir": cache_dir, "cache_bytes": cache_bytes}

@@ -6,14 +6,13 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import DreamshardsError
-from pipeline.executor import Executor
+from pipeline.executor import Crashed, Executor, InlineExecutor
 from pipeline.finish import finish
 from pipeline.identity import (
     TELLING,
@@ -24,12 +23,12 @@ from pipeline.identity import (
     recipe_identity,
 )
 from pipeline.inputs import open_inputs
+from pipeline.losses import make_shards
 from pipeline.pending import Pending, plan_epochs
 from pipeline.progress import ShardProgress, human_bytes
 from pipeline.publish import PARTIAL_NAME
 from pipeline.recipe import Recipe
 from pipeline.render.jit import is_compiled
-from pipeline.reuse import build_shards, plan_jobs
 from pipeline.sampling import sample_bytes
 from pipeline.shards.dataset import Json, read_sealed, write_sealed
 from pipeline.shards.layout import (
@@ -38,7 +37,7 @@ from pipeline.shards.layout import (
     RECIPE_NAME,
 )
 from pipeline.store import LocalStore, Root, Store, open_store
-from pipeline.worker import ShardContext, ShardResult, build_shard, kernel_sets, warm_up
+from pipeline.worker import ShardContext, kernel_sets, warm_up
 
 _WARM_ROUNDS, _WARM_S = 5, 0.2
 """How often workers are asked to warm up until each has, and the least time that one is held by it."""
@@ -55,7 +54,7 @@ class BuildReport:
         num_samples: samples made now.
         seconds: wall time of making them, from the first job to the last.
         start_up_seconds: time before that, to start workers and to load or compile the kernels.
-        kernel_seconds: the share of it in which this process did the latter, before the workers.
+        kernel_seconds: the longest that a worker took for the latter.
         peak_memory_bytes: the largest resident size of a worker, shared memory included.
     """
 
@@ -231,23 +230,29 @@ class _Work:
 
 
 def _start(context: ShardContext, executor: Executor) -> tuple[float, float]:
-    """Start the workers, each with its kernels; return the seconds it took, and those for kernels here.
+    """Start the workers, each with its kernels; return the seconds it took, and a worker's for kernels.
 
-    This process comes first, so that on one machine nobody else compiles.
+    Of a machine's processes one compiles them, the others wait. This process makes no sample itself: it must
+    outlive those that kill the process that makes them.
     """
     if context.store.exists(DATASET_NAME):
         return 0.0, 0.0
     begun = time.perf_counter()
     if not all(map(is_compiled, kernel_sets(context.inputs.recipe))):
         print("compiling the pixel kernels, once for this machine", file=sys.stderr, flush=True)
-    warm_up(context)
-    kernels = time.perf_counter() - begun
+    if isinstance(executor, InlineExecutor):
+        warm_up(context)
+        seconds = time.perf_counter() - begun
+        return seconds, seconds
     executor.start()
-    warm: set[tuple[str, int]] = set()
+    warm: dict[tuple[str, int], float] = {}
     for _ in range(_WARM_ROUNDS):  # a worker that is up before the others may take their turns too
         if len(warm) < executor.num_workers:
-            warm |= set(executor.map(_warm_worker, context, range(executor.num_workers)))
-    return time.perf_counter() - begun, kernels
+            for outcome in executor.outcomes(_warm_worker, context, range(executor.num_workers)):
+                if isinstance(outcome, Crashed):  # by the sample it made; its shard will tell
+                    return time.perf_counter() - begun, max(warm.values(), default=0.0)
+                warm.setdefault(*outcome)
+    return time.perf_counter() - begun, max(warm.values())
 
 
 def _for_workers(store: Store) -> Store:
@@ -255,12 +260,17 @@ def _for_workers(store: Store) -> Store:
     return LocalStore(store.folder.absolute()) if isinstance(store, LocalStore) else store
 
 
-def _warm_worker(context: ShardContext, job: int) -> tuple[str, int]:
-    """Warm a worker up, holding it so long that the other jobs go to others; return which it was."""
+def _warm_worker(context: ShardContext, job: int) -> tuple[tuple[str, int], float]:
+    """Warm a worker up, holding it so long that the other jobs go to others.
+
+    Returns:
+        Which it was, and the seconds that its kernels took.
+    """
     begun = time.perf_counter()
     warm_up(context)
-    time.sleep(max(0.0, _WARM_S - (time.perf_counter() - begun)))
-    return socket.gethostname(), os.getpid()
+    seconds = time.perf_counter() - begun
+    time.sleep(max(0.0, _WARM_S - seconds))
+    return (socket.gethostname(), os.getpid()), seconds
 
 
 def _run(context: ShardContext, pending: Pending, num_shards: int, executor: Executor) -> _Work:
@@ -270,20 +280,12 @@ def _run(context: ShardContext, pending: Pending, num_shards: int, executor: Exe
     begun = time.perf_counter()
     num_samples = int(pending.num_samples().sum())
     with ShardProgress(num_shards, num_samples, num_shards - len(pending)) as progress:
-        for result in _results(context, pending, executor):
+        for result in make_shards(context, pending, executor):
             num = result.name.stop - result.name.start
             if result.made:
                 work.num_built += 1
-                work.num_samples += num
+                work.num_samples += num - result.num_lost
             work.peak_memory_bytes = max(work.peak_memory_bytes, result.peak_memory_bytes)
             progress.advance(num, result.tar_bytes)
     work.seconds = time.perf_counter() - begun
     return work
-
-
-def _results(context: ShardContext, pending: Pending, executor: Executor) -> Iterator[ShardResult]:
-    if context.inputs.recipe.reuse == 1:
-        yield from executor.map(build_shard, context, pending)
-        return
-    for results in executor.map(build_shards, context, plan_jobs(context.inputs, pending)):
-        yield from results

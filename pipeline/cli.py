@@ -265,9 +265,15 @@ def _print_build(report: BuildReport, root: Store) -> int:
         print("nothing was left to do")
     if skipped:
         print(f"skipped {plural(skipped, 'unreadable input')}; {root}/dataset.json lists them")
+    lost = dataset.get("losses", [])
+    if lost:
+        print(
+            f"lost {plural(len(lost), 'sample')} that kill the process that renders them, such as "
+            f"{lost[0]['key']} of {lost[0]['source_id']}; {root}/dataset.json lists them"
+        )
     print(f"next: dreamshards verify {root} --replay 0.01")
     print(f"      dreamshards preview {root}")
-    return _LOSSES if skipped else 0
+    return _LOSSES if skipped or lost else 0
 
 
 def _estimate(options: argparse.Namespace) -> int:

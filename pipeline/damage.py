@@ -10,10 +10,22 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.shards import tar
-from pipeline.shards.layout import ShardName, keys
+from pipeline.shards.layout import ShardName, keys_of
+
+
+class Held(NamedTuple):
+    """A shard, and the positions int64 [n] of the samples that it holds."""
+
+    name: ShardName
+    positions: npt.NDArray[np.int64]
+
+    def keys(self) -> npt.NDArray[np.uint8]:
+        """Return their keys as ASCII, uint8 [n, 15]."""
+        return keys_of(self.name.epoch, self.positions)
 
 
 class Fault(NamedTuple):
@@ -41,16 +53,17 @@ def in_form(rows: pa.Table, num: int, fields: Sequence[pa.Field]) -> pa.Table:
         raise ValueError(f"does not have the columns of this dataset: {error}") from error
 
 
-def place_faults(file: str, rows: pa.Table, name: ShardName, tar_bytes: int) -> Iterator[Fault]:
+def place_faults(file: str, rows: pa.Table, held: Held, tar_bytes: int) -> Iterator[Fault]:
     """Name the rows that are not where they should be: out of order, or with a gap in the tar before them."""
-    shard_keys = keys(name.epoch, name.start, name.stop)
+    shard_keys = held.keys()
     texts = [key.tobytes().decode() for key in shard_keys]
+    name = held.name
     sizes, offsets = rows["size"].to_numpy(), rows["offset"].to_numpy()
     ends = offsets + tar.record_bytes(sizes) - tar.BLOCK
     wrong = {
         "key": rows["key"].to_numpy(zero_copy_only=False) != np.array(texts, object),
         "epoch": rows["epoch"].to_numpy() != name.epoch,
-        "position": rows["position"].to_numpy() != np.arange(name.start, name.stop),
+        "position": rows["position"].to_numpy() != held.positions,
         "offset": offsets != np.concatenate([[0], ends[:-1]]) + tar.BLOCK,
     }
     for row in np.flatnonzero(np.any(list(wrong.values()), axis=0)).tolist():
@@ -72,10 +85,10 @@ def row_faults(file: str, rows: pa.Table, twin: pa.Table) -> Iterator[Fault]:
             yield Fault(file, theirs["key"], f"not as in the other manifest: {', '.join(changed)}")
 
 
-def record_faults(name: ShardName, rows: pa.Table, content: bytes, suffix: str) -> Iterator[Fault]:
+def record_faults(held: Held, rows: pa.Table, content: bytes, suffix: str) -> Iterator[Fault]:
     """Compare every record of a tar with the bytes that its manifest row implies."""
-    shard_keys = keys(name.epoch, name.start, name.stop)
-    labels = rows["label"].to_numpy()
+    shard_keys = held.keys()
+    name, labels = held.name, rows["label"].to_numpy()
     places = zip(
         *(rows[field].to_pylist() for field in ("key", "offset", "size", "crc32")), strict=True
     )

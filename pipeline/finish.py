@@ -29,7 +29,7 @@ from pipeline.shards.layout import (
     epoch_manifest,
     parse_file,
 )
-from pipeline.shards.manifest import read_rows, read_summary, write_epoch_manifest
+from pipeline.shards.manifest import Loss, read_rows, read_summary, write_epoch_manifest
 from pipeline.store import Store, Writing
 from pipeline.variants import sample_shape, variants
 from pipeline.worker import ShardContext
@@ -50,6 +50,7 @@ class FinishedEpoch(NamedTuple):
         sha256: of its merged manifest.
         num_samples, num_bytes: int64 [num_shards], samples and bytes of each tar.
         tar_digests, manifest_digests: uint8 [num_shards, 32], SHA-256 of each shard's files.
+        losses: the samples that could not be made, in order.
     """
 
     epoch: int
@@ -58,6 +59,7 @@ class FinishedEpoch(NamedTuple):
     num_bytes: I64
     tar_digests: U8
     manifest_digests: U8
+    losses: list[Loss]
 
 
 def finish(context: ShardContext, begun: Json, executor: Executor) -> Json:
@@ -93,7 +95,9 @@ def finish_epoch(context: ShardContext, epoch: int) -> FinishedEpoch:
     store, shards = context.store, plan_epochs(context.inputs)[epoch]
     num = len(shards)
     digests = np.empty((2, num, _SHA256_BYTES), np.uint8)
-    found = FinishedEpoch(epoch, "", np.empty(num, np.int64), _tar_bytes(store, shards), *digests)
+    found = FinishedEpoch(
+        epoch, "", np.empty(num, np.int64), _tar_bytes(store, shards), digests[0], digests[1], []
+    )
 
     def tables() -> Iterator[pa.Table]:
         contents = ahead(lambda name: store.read(name.manifest), shards, _MANIFESTS_AHEAD, _THREADS)
@@ -129,7 +133,7 @@ def _account(context: ShardContext, name: ShardName, manifest: bytes, found: Fin
         raise _broken(store, name, str(error)) from error
     if (
         summary.recipe_hash != context.recipe_hash
-        or summary.num_samples != name.stop - name.start
+        or summary.num_samples + len(summary.losses) != name.stop - name.start
         or (summary.epoch, summary.shard) != (name.epoch, name.shard)
     ):
         raise _broken(store, name, "belongs to another build")
@@ -139,6 +143,7 @@ def _account(context: ShardContext, name: ShardName, manifest: bytes, found: Fin
             f"{store.address(name.tar)}: {what}, its manifest says {summary.tar_bytes}; {_advice(name)}"
         )
     found.num_samples[name.shard] = summary.num_samples
+    found.losses.extend(summary.losses)
     found.tar_digests[name.shard] = _bytes_of(summary.tar_sha256)
     found.manifest_digests[name.shard] = _bytes_of(hashlib.sha256(manifest).hexdigest())
 
@@ -178,9 +183,12 @@ class _Hashed(io.RawIOBase):
 def _shards(epochs: Sequence[EpochShards], finished: Sequence[FinishedEpoch]) -> Iterator[Json]:
     for shards, of_epoch in zip(epochs, finished, strict=True):
         for name in shards:
+            num = int(of_epoch.num_samples[name.shard])
+            num_lost = name.stop - name.start - num
             yield {
                 "file": name.tar,
-                "samples": int(of_epoch.num_samples[name.shard]),
+                "samples": num,
+                **({"lost": num_lost} if num_lost else {}),
                 "bytes": int(of_epoch.num_bytes[name.shard]),
                 "sha256": of_epoch.tar_digests[name.shard].tobytes().hex(),
                 "manifest": name.manifest,
@@ -191,6 +199,7 @@ def _shards(epochs: Sequence[EpochShards], finished: Sequence[FinishedEpoch]) ->
 def _content(inputs: Inputs, begun: Json, finished: Sequence[FinishedEpoch]) -> Json:
     recipe, source, pictures = inputs.recipe, inputs.source, inputs.pictures
     num_samples = len(source.labels)
+    losses = [loss._asdict() for one in finished for loss in one.losses]
     skipped = [skip._asdict() for skip in source.skipped]
     mixing_set = None
     if pictures is not None:
@@ -205,7 +214,8 @@ def _content(inputs: Inputs, begun: Json, finished: Sequence[FinishedEpoch]) -> 
         "classes": list(source.class_names),
         "epochs": recipe.epochs,
         "samples_per_epoch": num_samples,
-        "samples": num_samples * recipe.epochs,
+        "samples": num_samples * recipe.epochs - len(losses),
+        **({"losses": losses} if losses else {}),
         "sample": _sample(recipe),
         **_variants(recipe),
         "source": {"fingerprint": source.fingerprint, "skipped": skipped},

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.ahead import ahead
-from pipeline.damage import Fault, in_form, place_faults, record_faults, row_faults
+from pipeline.damage import Fault, Held, in_form, place_faults, record_faults, row_faults
 from pipeline.errors import DreamshardsError
 from pipeline.executor import Executor
 from pipeline.inputs import reopen_inputs
@@ -29,7 +29,8 @@ from pipeline.replay import draw_rows, encode_rows
 from pipeline.sampling import Inputs, plan_fields
 from pipeline.shards import tar
 from pipeline.shards.dataset import Json, read_dataset, read_sealed
-from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME, ShardName, keys
+from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME
+from pipeline.shards.lost import lost_positions, positions_of_shard
 from pipeline.shards.manifest import PLACE_FIELDS, read_rows
 from pipeline.shards.reader import shard_names
 from pipeline.store import LocalStore, MissingObjectError, Root, Store, StoreError, open_store
@@ -60,7 +61,7 @@ class _Epoch(NamedTuple):
     """What dataset.json says of one epoch's files."""
 
     merged: Json
-    names: tuple[ShardName, ...]
+    shards: tuple[Held, ...]
     entries: tuple[Json, ...]
 
 
@@ -92,16 +93,16 @@ def verify(
     with ShardProgress(len(dataset["shards"]), dataset["samples"]) as progress:
         for epoch in _epochs(dataset):
             tables = _check_manifests(store, epoch, plan_fields(recipe), report)
-            shards = list(zip(epoch.names, epoch.entries, tables, strict=True))
+            shards = list(zip(epoch.shards, epoch.entries, tables, strict=True))
 
-            def check(shard: tuple[ShardName, Json, _Rows | None]) -> list[Fault]:
+            def check(shard: tuple[Held, Json, _Rows | None]) -> list[Fault]:
                 return _check_tar(store, codec, *shard, one_at_a_time)
 
             found = _in_threads(store, check, shards)
-            for (name, entry, table), faults in zip(shards, found, strict=True):
+            for (held, entry, table), faults in zip(shards, found, strict=True):
                 report.faults += faults
                 if inputs is not None and table is not None:
-                    _replay_shard(store, inputs, name, table, fraction, report)
+                    _replay_shard(store, inputs, held, table, fraction, report)
                 report.num_shards += 1
                 report.num_samples += entry["samples"]
                 progress.advance(entry["samples"], entry["bytes"])
@@ -120,7 +121,9 @@ def _epochs(dataset: Json) -> Iterator[_Epoch]:
     shards = zip(shard_names(dataset), dataset["shards"], strict=True)
     for epoch, of_epoch in groupby(shards, lambda shard: shard[0].epoch):
         names, entries = zip(*of_epoch, strict=True)
-        yield _Epoch(dataset["manifests"][epoch], names, entries)
+        lost = lost_positions(dataset, epoch)
+        held = tuple(Held(name, positions_of_shard(name, lost)) for name in names)
+        yield _Epoch(dataset["manifests"][epoch], held, entries)
 
 
 def _check_recipe(root: Store, dataset: Json) -> list[Fault]:
@@ -195,12 +198,15 @@ def _check_manifests(
     """Check one epoch's manifests; return each shard's rows, from an unaltered copy where there is one."""
     fields = (*PLACE_FIELDS, *plan)
     file, sha256, faults = epoch.merged["file"], epoch.merged["sha256"], report.faults
-    all_rows, all_whole = _read_rows(root, file, sha256, (epoch.names[-1].stop, fields), faults)
+    num_rows = sum(len(held.positions) for held in epoch.shards)
+    all_rows, all_whole = _read_rows(root, file, sha256, (num_rows, fields), faults)
     tables: list[_Rows | None] = []
-    for name, entry in zip(epoch.names, epoch.entries, strict=True):
-        form = name.stop - name.start, fields
+    stop = 0
+    for held, entry in zip(epoch.shards, epoch.entries, strict=True):
+        name, start, stop = held.name, stop, stop + len(held.positions)
+        form = stop - start, fields
         rows, whole = _read_rows(root, name.manifest, entry["manifest_sha256"], form, faults)
-        twin = None if all_rows is None else all_rows.slice(name.start, name.stop - name.start)
+        twin = None if all_rows is None else all_rows.slice(start, stop - start)
         if rows is not None and twin is not None:
             pair = (file, twin, rows) if whole else (name.manifest, rows, twin)
             faults += row_faults(*pair)
@@ -210,7 +216,7 @@ def _check_manifests(
         elif all_whole:
             trusted = _Rows(file, twin)
         if trusted is not None:
-            faults += place_faults(*trusted, name, entry["bytes"])
+            faults += place_faults(*trusted, held, entry["bytes"])
         tables.append(trusted)
     return tables
 
@@ -237,13 +243,14 @@ def _read_rows(
 
 
 def _check_tar(
-    root: Store, suffix: str, name: ShardName, entry: Json, table: _Rows | None, alone: Lock
+    root: Store, suffix: str, held: Held, entry: Json, table: _Rows | None, alone: Lock
 ) -> list[Fault]:
     """Compare a tar with its digest; where they differ, find the samples and the part of each.
 
     Only a tar that differs is held in memory whole, one at a time, which `alone` sees to.
     """
     faults: list[Fault] = []
+    name = held.name
     read = _asked(root, name.tar, faults, partial(_sum, root))
     if read is None:
         return faults
@@ -258,7 +265,7 @@ def _check_tar(
     with alone:
         content = _asked(root, name.tar, faults, root.read)
         if content is not None:
-            faults += record_faults(name, table.rows, content, suffix)
+            faults += record_faults(held, table.rows, content, suffix)
     return faults or [Fault(name.tar, None, "altered after its last sample")]
 
 
@@ -286,23 +293,24 @@ def _sum(root: Store, file: str) -> _Sum:
 def _replay_shard(
     root: Store,
     inputs: Inputs,
-    name: ShardName,
+    held: Held,
     table: _Rows,
     fraction: float,
     report: VerifyReport,
 ) -> None:
     """Draw and render a random share of a shard's samples again; compare rows and records with them."""
+    name, kept = held.name, held.positions - held.name.start
     place = {"epoch": name.epoch, "start": name.start, "stop": name.stop}
-    draws = uniform_rows(inputs.recipe.seed, Purpose.CHECK, **place, width=1)[:, 0]
+    draws = uniform_rows(inputs.recipe.seed, Purpose.CHECK, **place, width=1)[kept, 0]
     chosen = np.flatnonzero(draws < fraction)
     if len(chosen) == 0 and report.num_replayed == 0:
         chosen = np.array([draws.argmin()])  # never none at all
-    drawn = draw_rows(inputs, **place)
+    drawn = draw_rows(inputs, **place).take(kept)
     known = {(fault.file, fault.key) for fault in report.faults if fault.file == name.tar}
     together = max(1, _REPLAY_CHUNK // (num_frames(inputs.recipe, name.epoch) or 1))
     for start in range(0, len(chosen), together):
         part = chosen[start : start + together]
-        for fault in _replay_rows(root, inputs, name, table, (part, drawn.take(part))):
+        for fault in _replay_rows(root, inputs, held, table, (part, drawn.take(part))):
             if (fault.file, fault.key) not in known:
                 report.faults.append(fault)
     report.num_replayed += len(chosen)
@@ -311,13 +319,13 @@ def _replay_shard(
 def _replay_rows(
     root: Store,
     inputs: Inputs,
-    name: ShardName,
+    held: Held,
     table: _Rows,
     part: tuple[npt.NDArray[np.int64], pa.Table],
 ) -> Iterator[Fault]:
     """Compare some rows of a shard, and their records, with what their decisions, drawn again, give."""
     places, drawn = part
-    shard_keys = keys(name.epoch, name.start, name.stop)[places]
+    name, shard_keys = held.name, held.keys()[places]
     payloads = encode_rows(inputs, drawn)
     records = tar.pack(shard_keys, inputs.recipe.shards.codec, payloads, drawn["label"].to_numpy())
     found = table.rows.take(places).to_pylist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from torch.nn import functional
@@ -87,7 +88,10 @@ def _train_epoch(run: Run, events: Events, shown: TrainProgress) -> bool:
     run.model.train()
     losses = Losses(progress.meter)
     pass_begun, saved_s, stopped = progress.step, time.monotonic(), False
-    for batch in progress.meter.waiting(training_batches(config, run.stream, world)):
+    batches = training_batches(config, run.stream, world)
+    if len(run.stream) > run.steps_per_epoch:  # another epoch is short of samples
+        batches = islice(batches, run.steps_per_epoch - run.step_in_epoch)
+    for batch in progress.meter.waiting(batches):
         if run.step_in_epoch == 0:
             events.pictures(progress.step, batch.images)
         lr = learning_rate(progress.step, config, run.steps_per_epoch)

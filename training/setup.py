@@ -60,8 +60,8 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of a whole epoch."""
-        return len(self.stream)
+        """Steps of an epoch: as many as the shortest has, should samples of some be lost."""
+        return self.stream.fewest_steps
 
     @property
     def step_in_epoch(self) -> int:

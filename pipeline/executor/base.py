@@ -14,6 +14,9 @@ Shared = TypeVar("Shared")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+MAX_CRASHES = 3
+"""A job whose worker died so often is given up."""
+
 GO_ON = "what is committed is kept; run the same command to go on"
 
 
@@ -44,13 +47,19 @@ class Executor(Protocol):
         ...
 
     def outcomes(
-        self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
+        self,
+        function: Callable[[Shared, Job], Result],
+        shared: Shared,
+        jobs: Iterable[Job],
+        *,
+        most_crashes: int = MAX_CRASHES,
     ) -> Iterator[Result | Crashed[Job]]:
         """Yield `function(shared, job)` for every job, or that it was given up, in completion order.
 
         `function` is a module-level function; `shared` reaches each node once, its arrays read-only and
         without a copy per job. Jobs are drawn as they are needed. A job that was lost with its worker or
-        node, or that raised a `PassingFault`, is run again, so it must do no harm to run twice.
+        node, or that raised a `PassingFault`, is run again, so it must do no harm to run twice. One whose
+        worker died `most_crashes` times is given up.
 
         Raises:
             DreamshardsError: there is nothing left that could run jobs.

@@ -19,8 +19,6 @@ from pipeline.executor.base import GO_ON, Crashed
 from pipeline.executor.cluster import Cluster, Node, first_line, last_line, versions_differ
 from pipeline.executor.versions import differing, installed
 
-MAX_CRASHES = 3
-"""A job whose worker died so often is given up."""
 MAX_FAULTS = 10
 """A job that was lost, or that met a fault that may pass, so often is given up."""
 _LOOK_S = 2.0
@@ -64,18 +62,20 @@ class Flight:
         *,
         window: Callable[[], int],
         same_here: bool,
+        most_crashes: int,
     ) -> None:
         """Prepare it.
 
         Args:
             shared: a reference to what all jobs share.
             window: says how many jobs may be in flight now.
+            most_crashes: of its worker, after which a job is given up.
             same_here: whether each worker process runs on the very installation of this process.
         """
         self._cluster, self._ray = cluster, cluster.ray
         self._arguments = None if same_here else installed(), function, shared
         self._fresh = map(_Attempt, jobs)
-        self._window = window
+        self._window, self._most_crashes = window, most_crashes
         needs = dict(cluster.needs)
         own = {"num_cpus": needs.pop("CPU"), "memory": int(needs.pop("memory", 0)) or None}
         self._task = self._ray.remote(_call)
@@ -192,12 +192,13 @@ class Flight:
         attempt.crashes += crashed
         attempt.faults += not crashed
         times = attempt.crashes + attempt.faults
-        if attempt.crashes >= MAX_CRASHES or attempt.faults >= MAX_FAULTS:
+        deadly = attempt.crashes >= self._most_crashes
+        if deadly or attempt.faults >= MAX_FAULTS:
             reason = f"Ray lost a job {times} times ({reason})"
             self._given_up_in_a_row += not crashed
             if self._given_up_in_a_row > self._window():
                 raise DreamshardsError(f"no job succeeds any more: {reason}; {GO_ON}")
-            return (Crashed(attempt.job, reason, attempt.crashes >= MAX_CRASHES),)
+            return (Crashed(attempt.job, reason, deadly),)
         elsewhere = bool(self._not_tried(attempt)) and times == 1
         pause = 0.0 if elsewhere else min(_LONGEST_PAUSE_S, 0.5 * 2 ** (times - 1))
         heapq.heappush(self._waiting, (time.monotonic() + pause, next(self._serial), attempt))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from typing_extensions import Self
 
-from pipeline.executor.base import Crashed, Job, Result, Shared
+from pipeline.executor.base import MAX_CRASHES, Crashed, Job, Result, Shared
 
 
 class InlineExecutor:
@@ -18,7 +18,12 @@ class InlineExecutor:
         """Do nothing: there is nothing to start."""
 
     def outcomes(
-        self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
+        self,
+        function: Callable[[Shared, Job], Result],
+        shared: Shared,
+        jobs: Iterable[Job],
+        *,
+        most_crashes: int = MAX_CRASHES,
     ) -> Iterator[Result | Crashed[Job]]:
         """Yield `function(shared, job)` for every job, in order."""
         return self.map(function, shared, jobs)

@@ -13,7 +13,7 @@ from typing import Any
 from typing_extensions import Self
 
 from pipeline.errors import DreamshardsError, UsageError
-from pipeline.executor.base import Crashed, Job, Result, Shared, results
+from pipeline.executor.base import MAX_CRASHES, Crashed, Job, Result, Shared, results
 from pipeline.executor.cluster import Cluster
 from pipeline.executor.flight import Flight
 
@@ -84,7 +84,12 @@ class RayExecutor:
         self._connected()
 
     def outcomes(
-        self, function: Callable[[Shared, Job], Result], shared: Shared, jobs: Iterable[Job]
+        self,
+        function: Callable[[Shared, Job], Result],
+        shared: Shared,
+        jobs: Iterable[Job],
+        *,
+        most_crashes: int = MAX_CRASHES,
     ) -> Iterator[Result | Crashed[Job]]:
         """Yield `function(shared, job)` for every job, or that it was given up, in completion order.
 
@@ -105,6 +110,7 @@ class RayExecutor:
             chain(first, pending),
             window=self._window,
             same_here=not self._joins,
+            most_crashes=most_crashes,
         ).run()
 
     def map(

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import Json
 from pipeline.shards.layout import DATASET_NAME, ShardName, parse_key
+from pipeline.shards.lost import losses_of, lost_positions, positions_of_shard
 from pipeline.shards.manifest import read_rows
 from pipeline.store import LocalStore, MissingObjectError, Root, Store, StoreError, open_store
 
@@ -31,7 +33,9 @@ def shard_names(dataset: Json) -> list[ShardName]:
         epoch = int(entry["file"][len("epoch-") :].split("/")[0])
         continues = bool(names) and names[-1].epoch == epoch
         shard, start = (names[-1].shard + 1, names[-1].stop) if continues else (0, 0)
-        names.append(ShardName(epoch, shard, start, start + entry["samples"]))
+        names.append(
+            ShardName(epoch, shard, start, start + entry["samples"] + entry.get("lost", 0))
+        )
     return names
 
 
@@ -46,7 +50,15 @@ def find_shard(dataset: Json, key: str) -> tuple[ShardName, int]:
         epoch, position = place
         for name in shard_names(dataset):
             if name.epoch == epoch and name.start <= position < name.stop:
-                return name, position - name.start
+                for loss in losses_of(dataset):
+                    if loss.key == key:
+                        raise DreamshardsError(
+                            f"sample {key} of {loss.source_id} was lost when the dataset was built: "
+                            f"{loss.reason}"
+                        )
+                lost = lost_positions(dataset, epoch)
+                kept = positions_of_shard(name, lost)
+                return name, int(np.searchsorted(kept, position))
     last = dataset["epochs"] - 1, dataset["samples_per_epoch"] - 1
     raise DreamshardsError(
         f"no sample has the key {key!r}; allowed: 0000-0000000000 to {last[0]:04d}-{last[1]:010d}"

@@ -14,13 +14,14 @@ from torch.utils.data import Dataset
 
 from pipeline.errors import DreamshardsError
 from pipeline.shards.dataset import read_dataset
+from pipeline.shards.lost import samples_of_epoch
 from pipeline.store import LocalStore, Root, open_store
 from pipeline.stream.cache import open_cache
 from pipeline.stream.checks import check_epoch, check_number, check_state
 from pipeline.stream.index import I64, read_index
 from pipeline.stream.local import LocalReader
 from pipeline.stream.remote import RemoteReader
-from pipeline.stream.samples import KeyedSample, Sample, SampleList, with_keys
+from pipeline.stream.samples import KeyedBatch, KeyedSample, Sample, SampleList
 
 _PICTURE_AXES = 3
 
@@ -115,7 +116,7 @@ class ShardDataset(Dataset[Any]):
         self._current()
 
     def __len__(self) -> int:
-        return int(self._dataset["samples_per_epoch"])
+        return samples_of_epoch(self._dataset, self.epoch % int(self._dataset["epochs"]))
 
     def __getitem__(self, position: int) -> Sample | KeyedSample:
         num, position = len(self), operator.index(position)
@@ -130,9 +131,7 @@ class ShardDataset(Dataset[Any]):
         wanted: I64 = np.array(positions, np.int64)
         reader = self._current()
         batch = reader.read(wanted)
-        keyed = (
-            with_keys(batch, reader.index.epoch, wanted.tolist()) if self._return_keys else batch
-        )
+        keyed = KeyedBatch(*batch, reader.index.keys(wanted)) if self._return_keys else batch
         samples = SampleList(keyed)
         if self.transform is None:
             return samples

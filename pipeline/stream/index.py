@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.errors import DreamshardsError
 from pipeline.shards.codecs import npy_header
 from pipeline.shards.dataset import Json, sample_shape_of
 from pipeline.shards.layout import ShardName, epoch_folder, key_of
+from pipeline.shards.lost import lost_positions, positions_of_rows, samples_of_epoch
 from pipeline.shards.reader import read_manifest
 from pipeline.store import Store
 
@@ -55,6 +57,8 @@ class EpochIndex:
         sizes: int64 [n], bytes of each payload.
         crcs: uint32 [n], CRC-32 of each payload.
         soft: for roots whose samples have two labels.
+        lost: int64 [k], ascending, positions that hold no sample, as dataset.json tells. What is called a
+            position elsewhere in this package is the number of a sample among those that are there.
     """
 
     epoch: int
@@ -68,6 +72,7 @@ class EpochIndex:
     sizes: I64
     crcs: npt.NDArray[np.uint32]
     soft: SoftLabels | None = None
+    lost: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,7 +83,12 @@ class EpochIndex:
 
     def key(self, position: int) -> str:
         """Return the key of a position."""
-        return key_of(self.epoch, position)
+        return self.keys([position])[0]
+
+    def keys(self, positions: Sequence[int] | I64) -> list[str]:
+        """Return the keys of some positions."""
+        places = positions_of_rows(np.asarray(positions, np.int64), self.lost)
+        return [key_of(self.epoch, place) for place in places.tolist()]
 
     def shares(self, positions: I64) -> npt.NDArray[np.float32]:
         """Return the share of each class in some samples of a root with `soft`, float32 [n, num_classes]."""
@@ -132,8 +142,9 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
         rows["size"].to_numpy().astype(np.int64),
         rows["crc32"].to_numpy().astype(np.uint32),
         _soft_labels(rows, len(dataset["classes"])),
+        lost_positions(dataset, epoch),
     )
-    reason = _contradiction(index, dataset["samples_per_epoch"])
+    reason = _contradiction(index, samples_of_epoch(dataset, epoch))
     if reason:
         raise DreamshardsError(
             f"{store.address(merged['file'])}: {reason}; `dreamshards verify {store}` lists what is wrong"
@@ -144,13 +155,17 @@ def read_index(store: Store, dataset: Json, epoch: int) -> EpochIndex:
 def read_videos(store: Store, dataset: Json, epoch: int) -> I64:
     """Return the number of each position's video, int64 [n], from 0 in the order in which they first come.
 
+    Where a position holds no sample it is -1.
+
     Raises:
         DreamshardsError: as `read_index`.
     """
     merged = dataset["manifests"][epoch]
     rows = read_manifest(store, merged["file"], merged["sha256"], ("source_id",))
     encoded = rows["source_id"].combine_chunks().dictionary_encode()
-    numbers: I64 = encoded.indices.to_numpy().astype(np.int64)
+    lost = lost_positions(dataset, epoch)
+    numbers: I64 = np.full(len(encoded) + len(lost), -1, np.int64)
+    numbers[positions_of_rows(np.arange(len(encoded)), lost)] = encoded.indices.to_numpy()
     return numbers
 
 

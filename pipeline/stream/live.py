@@ -34,6 +34,7 @@ from pipeline.sampling import (
 from pipeline.settings import is_yaml_file, override
 from pipeline.shards.codecs import CODECS
 from pipeline.shards.dataset import read_dataset
+from pipeline.shards.layout import key_of
 from pipeline.store import LocalStore, open_store
 from pipeline.stream.checks import check_live_state, check_number
 from pipeline.stream.decode import decoder_of
@@ -106,7 +107,7 @@ class LiveStream(BatchStream):
         source = self._inputs.source
         found = variants(self._inputs.recipe)
         shapes = [sample_shape(self._inputs.recipe, number) for number in range(len(found or [0]))]
-        contents = Contents(list(source.class_names), shapes, len(source.labels), digest, found)
+        contents = Contents(list(source.class_names), shapes, (len(source.labels),), digest, found)
         super().__init__(contents, options, epoch)
         warm_up(ShardContext(self._inputs, digest, LocalStore(Path())))
 
@@ -129,7 +130,11 @@ class LiveStream(BatchStream):
         threads = self._options.num_threads or default_threads()
         if get_worker_info() is not None and threads == 1:
             threads = 0  # a worker is ahead by itself
-        return EpochReader(epoch, lambda asked, _: render(asked.start, asked.stop), threads)
+
+        def keys(start: int, stop: int) -> list[str]:
+            return [key_of(epoch, position) for position in range(start, stop)]
+
+        return EpochReader(keys, lambda asked, _: render(asked.start, asked.stop), threads)
 
     def _reopen_pictures(self) -> None:
         assert self.recipe.mixing_set is not None

@@ -23,7 +23,7 @@ from pipeline.stream.checks import check_number, check_pin_memory, check_steps, 
 from pipeline.stream.fetch import Asked
 from pipeline.stream.local import default_threads
 from pipeline.stream.pieces import Span
-from pipeline.stream.samples import Batch, KeyedBatch, page_locked, with_keys
+from pipeline.stream.samples import Batch, KeyedBatch, page_locked
 from pipeline.stream.schedule import Schedule
 from pipeline.variants import Variant
 
@@ -38,14 +38,14 @@ class Contents(NamedTuple):
     Attributes:
         classes: the names of the classes, by label.
         shapes: of a sample, uint8, by epoch; past the last they come again.
-        num_samples: of an epoch.
+        num_samples: by epoch; past the last they come again.
         digest: in states, of what the samples come from.
         variants: of test sets, what each epoch holds.
     """
 
     classes: list[str]
     shapes: list[tuple[int, ...]]
-    num_samples: int
+    num_samples: tuple[int, ...]
     digest: str
     variants: list[Variant] | None
 
@@ -91,13 +91,13 @@ class EpochReader(NamedTuple):
     """How the batches of one epoch are made.
 
     Attributes:
-        epoch: the number in its keys.
+        keys: (first position, position after the last) → their keys.
         read: (what a batch is made of, threads to use) → batch.
         num_ahead: threads that make batches ahead; 0 where each is made when it is asked for.
         feed: spans of the pass, in order → what `read` makes a batch of for each, within a block.
     """
 
-    epoch: int
+    keys: Callable[[int, int], list[str]]
     read: Callable[[Asked, int], Batch]
     num_ahead: int
     feed: Callable[[Iterator[Span]], AbstractContextManager[Iterator[Asked]]] = _as_they_are
@@ -108,7 +108,8 @@ class BatchStream(IterableDataset[Any], ABC):
 
     def __init__(self, contents: Contents, options: Options, epoch: int) -> None:
         self._contents, self._options = contents, options
-        self._schedule(0)  # refuses what is impossible now, not in mid-training
+        for number in range(len(contents.num_samples)):
+            self._schedule(0, number)  # refuses what is impossible now, not in mid-training
         shared = torch.zeros(5, dtype=torch.int64)
         self._shared: torch.Tensor = shared.share_memory_()  # type: ignore[no-untyped-call]
         self._shared[_EPOCH] = epoch
@@ -128,8 +129,9 @@ class BatchStream(IterableDataset[Any], ABC):
             DreamshardsError: it is one, or no state at all.
         """
 
-    def _schedule(self, start: int) -> Schedule:
-        return self._options.schedule(self._contents.num_samples, start)
+    def _schedule(self, start: int, epoch: int) -> Schedule:
+        every = self._contents.num_samples
+        return self._options.schedule(every[epoch % len(every)], start)
 
     @property
     def classes(self) -> list[str]:
@@ -155,7 +157,12 @@ class BatchStream(IterableDataset[Any], ABC):
 
     def __len__(self) -> int:
         """Return the batches of a whole pass, the same on every rank; a resumed pass has fewer."""
-        return self._schedule(0).num_steps
+        return self._schedule(0, self.epoch).num_steps
+
+    @property
+    def fewest_steps(self) -> int:
+        """The batches of the shortest epoch: fewer than `len` where samples of another could not be made."""
+        return min(self._schedule(0, e).num_steps for e in range(len(self._contents.num_samples)))
 
     def set_epoch(self, epoch: int) -> None:
         """Make an epoch the current one, from its beginning; if it is already, a loaded position stays.
@@ -192,7 +199,7 @@ class BatchStream(IterableDataset[Any], ABC):
             assert self._worker_state is not None
             return state | self._worker_state
         if batches is not None:
-            schedule = self._schedule(int(self._shared[_START]))
+            schedule = self._schedule(int(self._shared[_START]), self.epoch)
             check_number("batches", batches)
             if batches > schedule.num_steps:
                 raise DreamshardsError(
@@ -223,7 +230,7 @@ class BatchStream(IterableDataset[Any], ABC):
             raise DreamshardsError(
                 "the state is of one DataLoader worker; load it with the StatefulDataLoader that saved it"
             )
-        self._schedule(state["position"])
+        self._schedule(state["position"], state["epoch"])
         self._begin(state["epoch"], state["position"])
         self._shared[_COMPLETED] = self._shared[_WORKERS_READ] = 0
 
@@ -241,7 +248,7 @@ class BatchStream(IterableDataset[Any], ABC):
             self._options.pin_memory
         ):  # here: a thread that comes first would choose a device of its own
             page_locked((1,), torch.uint8)
-        return self._deliver(epoch, self._schedule(start), self._pass)
+        return self._deliver(epoch, self._schedule(start, epoch), self._pass)
 
     def _deliver(
         self, epoch: int, schedule: Schedule, current: int
@@ -270,7 +277,7 @@ class BatchStream(IterableDataset[Any], ABC):
     def _deliver_as(
         self, worker: int, num_workers: int, state: dict[str, Any]
     ) -> Iterator[Batch | KeyedBatch]:
-        epoch, schedule = state["epoch"], self._schedule(state["start"])
+        epoch, schedule = state["epoch"], self._schedule(state["start"], state["epoch"])
         first = worker + state["taken"] * num_workers
         for batch in self._batches(epoch, schedule, range(first, schedule.num_steps, num_workers)):
             state["taken"] += 1
@@ -305,4 +312,4 @@ class BatchStream(IterableDataset[Any], ABC):
         batch = reader.read(asked, num_threads)
         if not self._options.return_keys:
             return batch
-        return with_keys(batch, reader.epoch, range(asked.start, asked.stop))
+        return KeyedBatch(*batch, reader.keys(asked.start, asked.stop))

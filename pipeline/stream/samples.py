@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, overload
 
@@ -52,11 +52,6 @@ class KeyedBatch(NamedTuple):
     images: torch.Tensor
     labels: torch.Tensor
     keys: list[str]
-
-
-def with_keys(batch: Batch, epoch: int, positions: Iterable[int]) -> KeyedBatch:
-    """Return a batch with the keys of the positions of an epoch that it holds."""
-    return KeyedBatch(*batch, [key_of(epoch, position) for position in positions])
 
 
 def positions_of(keys: Sequence[str]) -> torch.Tensor:

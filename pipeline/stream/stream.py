@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.shards.dataset import read_dataset, sample_shape_of
+from pipeline.shards.lost import samples_of_epoch
 from pipeline.store import LocalStore, Root, open_store
 from pipeline.stream.cache import open_cache
 from pipeline.stream.checks import check_epoch, check_positive, check_state
@@ -98,7 +99,9 @@ class ShardStream(BatchStream):
         contents = Contents(
             list(self._dataset["classes"]),
             [sample_shape_of(self._dataset, number) for number in range(self._dataset["epochs"])],
-            int(self._dataset["samples_per_epoch"]),
+            tuple(
+                samples_of_epoch(self._dataset, number) for number in range(self._dataset["epochs"])
+            ),
             self._dataset["digest"],
             variants_of(self._dataset),
         )
@@ -126,9 +129,13 @@ class ShardStream(BatchStream):
     def _open(self, epoch: int) -> EpochReader:
         reader = self._find_reader(epoch)
         threads = self._options.num_threads or default_threads()
+
+        def keys(start: int, stop: int) -> list[str]:
+            return reader.index.keys(range(start, stop))
+
         if isinstance(reader, RemoteReader):
             return EpochReader(
-                reader.index.epoch,
+                keys,
                 lambda asked, _: reader.read_asked(asked),
                 threads,
                 partial(reader.feed, most_bytes=self._read_ahead_bytes),
@@ -138,7 +145,7 @@ class ShardStream(BatchStream):
             return reader.read(np.arange(asked.start, asked.stop), num_threads)
 
         raw = reader.index.codec == "npy"
-        return EpochReader(reader.index.epoch, read, 0 if raw else threads)
+        return EpochReader(keys, read, 0 if raw else threads)
 
     def _find_reader(self, epoch: int) -> LocalReader | RemoteReader:
         """Return the reader of an epoch, made anew in each process: locks do not survive a fork."""
