@@ -266,7 +266,7 @@ def run_where_memory_is_short(seconds: float) -> tuple[list[tuple[int, str]], st
     node = add_node({"env_vars": monitor, "num_cpus": 2})
     try:
         with executor() as ray:
-            return sorted(ray.outcomes(where, seconds, range(12))), node.node_id
+            return sorted(ray.outcomes(where, seconds, range(8))), node.node_id
     finally:
         CLUSTER.remove_node(node)
 

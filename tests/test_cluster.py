@@ -160,6 +160,18 @@ def test_a_node_without_the_package_is_refused_by_name(lab: Lab, tmp_path: Path)
     assert error.splitlines()[1].endswith(expected)
 
 
+def test_jobs_that_need_a_resource_wait_for_a_node_that_has_it_and_say_so(lab: Lab) -> None:
+    found, spot, said = lab.run(cluster_lab.run_where_spot_joins_late)
+    assert found == [(job, spot) for job in range(10)]
+    assert said == ("waiting for a node: none of the 3 of the Ray cluster offers CPU 1, spot 0.5\n")
+
+
+def test_jobs_ended_for_want_of_memory_run_again_on_other_nodes(lab: Lab) -> None:
+    found, short = lab.run(cluster_lab.run_where_memory_is_short, 1.0)
+    assert [job for job, _ in found] == list(range(8))
+    assert short not in {node for _, node in found}
+
+
 def test_a_runtime_environment_reaches_the_workers(lab: Lab) -> None:
     content = {"env_vars": {"DREAMSHARDS_TRIED": "yes"}}
     assert lab.run(cluster_lab.run_with_runtime_env, content, "DREAMSHARDS_TRIED") == "yes"
