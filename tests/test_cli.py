@@ -230,7 +230,7 @@ def test_an_interrupt_keeps_what_is_committed(
 ) -> None:
     import pipeline.build
 
-    whole = pipeline.build.build_shard
+    whole = pipeline.losses.build_shard
     calls = []
 
     def interrupted(context: object, name: object) -> object:
@@ -242,7 +242,7 @@ def test_an_interrupt_keeps_what_is_committed(
     arguments = ["build", "digits", "--inline", "--out", "d"]
     arguments += ["--set", *TINY, "shards.samples_per_shard=90"]
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.build, "build_shard", interrupted)
+        patch.setattr(pipeline.losses, "build_shard", interrupted)
         assert main(arguments) == 130
     assert "interrupted; what is committed is kept" in capsys.readouterr().err
     assert main(arguments) == 0

@@ -179,7 +179,7 @@ def test_two_lost_shards_of_one_part_are_made_by_one_job(recipe, root, copied, m
         (copied / name.manifest).unlink()
     seen = []
     monkeypatch.setattr(
-        "pipeline.build.build_shards",
+        "pipeline.losses.build_shards",
         lambda context, job: seen.append(job) or build_shards(context, job),
     )
     build(recipe, copied, InlineExecutor())
