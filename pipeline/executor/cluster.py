@@ -16,8 +16,8 @@ from pipeline.executor.versions import ABSENT, differing, installed
 HEAD_PATIENCE_S = 30.0
 """How long a head may not answer; Ray itself ends the process after 60 s, without an exception."""
 _CONNECT_TIMEOUT_S = 2.0
-_NODE_PATIENCE_S = 120.0
-"""How long a node may take to start a worker and answer."""
+_NODE_PATIENCE_S, _CHECK_PATIENCE_S = 120.0, 30.0
+"""How long a node may take to start a worker and answer, and how long a build waits for that to begin."""
 _SHOWN = 8
 
 
@@ -122,7 +122,11 @@ class Cluster:
             )
 
     def on_every_node(
-        self, function: Callable[[Any], Any], shared: Any, nodes: list[Node]
+        self,
+        function: Callable[[Any], Any],
+        shared: Any,
+        nodes: list[Node],
+        patience_s: float = _NODE_PATIENCE_S,
     ) -> dict[str, Any | DreamshardsError]:
         """Return `function(shared)` of each node by its name, or why it could not be had."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -131,17 +135,15 @@ class Cluster:
         asked = {}
         for node in nodes:
             there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-            options = {"num_cpus": 0, "max_retries": 1, "scheduling_strategy": there}
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
             asked[task.options(**options).remote(shared)] = node.name
         answered, silent = [], list(asked)
         if asked:
-            answered, silent = self.ray.wait(
-                silent, num_returns=len(silent), timeout=_NODE_PATIENCE_S
-            )
+            answered, silent = self.ray.wait(silent, num_returns=len(silent), timeout=patience_s)
         found = {asked[reference]: self._answer(reference) for reference in answered}
         for reference in silent:
             self.ray.cancel(reference, force=False)
-            text = f"it did not answer within {_NODE_PATIENCE_S:.0f} s"
+            text = f"it did not answer within {patience_s:.0f} s"
             found[asked[reference]] = NoAnswerError(text)
         return {name: found[name] for name in asked.values()}
 
@@ -151,6 +153,8 @@ class Cluster:
             return self.ray.get(reference)
         except (errors.NodeDiedError, errors.TaskUnschedulableError, errors.WorkerCrashedError):
             return NoAnswerError("it went away when it was asked")
+        except errors.OutOfMemoryError:
+            return NoAnswerError("it is so low on memory that Ray ended what asked it")
         except errors.RayError as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, DreamshardsError):
@@ -164,7 +168,8 @@ class Cluster:
             DreamshardsError: it differs; the message names nodes and versions.
         """
         faults = []
-        for name, found in self.on_every_node(asking(), None, self.workers).items():
+        answers = self.on_every_node(asking(), None, self.workers, _CHECK_PATIENCE_S)
+        for name, found in answers.items():
             if isinstance(found, NoAnswerError):
                 continue  # a worker there will look before its first job
             if isinstance(found, DreamshardsError):
