@@ -68,8 +68,8 @@ def write_video(path: Path, frames: np.ndarray) -> None:
         container.mux(stream.encode())
 
 
-def run(folder: Path, command: list[str] | str) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def run(folder: Path, command: list[str] | str, **environment: str) -> str:
+    environment |= {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         command,
         cwd=folder,
@@ -90,7 +90,9 @@ def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_addres
     for command in seen:
         if "cifar10" in command and "mixing_set" not in command:
             command += " --set mixing_set.count=200"  # of 10,000: this is not about their number
-        run(workplace, command)
+        # another test's cluster may be the last to have started on this machine
+        cluster = {"RAY_ADDRESS": ray_address} if "--ray-address auto" in command else {}
+        run(workplace, command, **cluster)
     assert (workplace / "datasets/digits.preview/index.html").exists()
     assert list((workplace / "datasets/digit-videos.preview").glob("strip-*.mp4"))
     assert (workplace / "datasets/videos/dataset.json").exists()

@@ -79,6 +79,10 @@ def _decode_npy(data: bytes) -> U8:
         raise ValueError("its npy header is not of version 1.0")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     pixels = memoryview(data)[file.tell() :]
+    if dtype.hasobject:
+        raise ValueError(
+            "it holds Python objects, which only a pickle can load: allow_pickle is False"
+        )
     if dtype != np.uint8 or fortran or math.prod(shape) != len(pixels):
         raise ValueError(f"its npy header says {dtype} {shape}, {len(pixels)} bytes follow")
     return np.frombuffer(pixels, np.uint8).reshape(shape).copy()
