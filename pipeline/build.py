@@ -36,7 +36,7 @@ from pipeline.shards.layout import (
     FORMAT_VERSION,
     RECIPE_NAME,
 )
-from pipeline.store import LocalStore, Root, Store, open_store
+from pipeline.store import Root, Store, open_store
 from pipeline.worker import ShardContext, kernel_sets, warm_up
 
 _WARM_ROUNDS, _WARM_S = 5, 0.2
@@ -84,7 +84,7 @@ def build(recipe: Recipe, root: Root, executor: Executor) -> BuildReport:
     inputs = open_inputs(recipe, executor)
     identity = inputs_identity(inputs)
     epochs = plan_epochs(inputs)
-    context = ShardContext(inputs, recipe_hash(identity), _for_workers(store), begun=True)
+    context = ShardContext(inputs, recipe_hash(identity), store.absolute(), begun=True)
     start_up, kernels = _start(context, executor)
     with store.claim():
         begun, dataset = _settle_identity(store, recipe, identity)
@@ -144,15 +144,8 @@ def _refuse_other(root: Store, stored: dict[str, Any], wanted: dict[str, Any]) -
         raise DreamshardsError(
             f"{root} holds another recipe's build; it was left as it is\n  {lines}\n"
             f"either build into a new root:  --out {root}-2\n"
-            f"or remove the old one first:   {_removal(root)}"
+            f"or remove the old one first:   {root.removal()}"
         )
-
-
-def _removal(root: Store) -> str:
-    """Return the command that removes a root."""
-    if isinstance(root, LocalStore):
-        return f"rm -r {root}"
-    return f"aws s3 rm --recursive {root}" if str(root).startswith("s3:") else f"all below {root}"
 
 
 def _settle_identity(
@@ -253,11 +246,6 @@ def _start(context: ShardContext, executor: Executor) -> tuple[float, float]:
                     return time.perf_counter() - begun, max(warm.values(), default=0.0)
                 warm.setdefault(*outcome)
     return time.perf_counter() - begun, max(warm.values())
-
-
-def _for_workers(store: Store) -> Store:
-    """Return the same store for processes whose working folder may be another."""
-    return LocalStore(store.folder.absolute()) if isinstance(store, LocalStore) else store
 
 
 def _warm_worker(context: ShardContext, job: int) -> tuple[tuple[str, int], float]:

@@ -38,7 +38,6 @@ from pipeline.shards.layout import FORMAT_VERSION, RECIPE_NAME
 from pipeline.store import Root, Store, open_store, stays_below
 
 Format = Literal["png", "jpg", "npy"]
-FORMATS: tuple[Format, ...] = ("png", "jpg", "npy")
 
 PICTURES_NAME, ARRAY_NAME, INDEX_NAME = "pictures.json", "pictures.npy", "index.parquet"
 
@@ -119,7 +118,7 @@ def _refuse_other(out: Store, stored: dict[str, Any], wanted: dict[str, Any]) ->
         raise DreamshardsError(
             f"{out} holds another set; it was left as it is\n  {lines}\n"
             f"either write to a new folder:     --out {out}-2\n"
-            f"or remove the old one first:      rm -r {out}"
+            f"or remove the old one first:      {out.removal()}"
         )
 
 

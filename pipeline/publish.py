@@ -106,13 +106,18 @@ def publish_bytes(
         file.write(content)
 
 
+def nearest_existing(path: Path) -> Path:
+    """Return a path, or of the folders above it the nearest that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def check_writable(out: Path) -> None:
     """Refuse early, and without touching it, a folder that is there or is to be made but cannot be written.
 
     Raises:
         DreamshardsError: it, or the nearest folder above it, is a file or not writable.
     """
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    nearest = nearest_existing(out)
     if not nearest.is_dir():
         raise DreamshardsError(f"{nearest} is a file; give --out a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):

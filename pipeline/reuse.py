@@ -107,7 +107,7 @@ def _build_together(context: ShardContext, job: Sequence[ShardName]) -> list[Sha
     results = []
     for name, plan in zip(job, plans, strict=True):
         payloads = held.pop(0)  # let go of as soon as they are packed
-        contents = Contents(plan, np.arange(name.start, name.stop))
+        contents = Contents.of(plan, name)
         results.append(commit_shard(context, name, contents, _in_chunks(payloads, inputs), begun))
         begun = time.perf_counter()
     return results

@@ -41,8 +41,6 @@ R = TypeVar("R")
 
 _REPLAY_CHUNK = 256
 """Pictures rendered at a time."""
-_PIECE_BYTES = 8 << 20
-"""Read of a tar at a time."""
 _REQUESTS = 8
 """Files read from an object store at a time."""
 
@@ -279,11 +277,9 @@ class _Sum(NamedTuple):
 
 def _sum(root: Store, file: str) -> _Sum:
     num_bytes, sha256, piece = root.size(file), hashlib.sha256(), b""
-    for start in range(0, num_bytes, _PIECE_BYTES):
-        piece = piece[-len(tar.END_OF_ARCHIVE) :]
-        more = root.read_range(file, start, min(_PIECE_BYTES, num_bytes - start))
+    for more in root.read_pieces(file, num_bytes):
         sha256.update(more)
-        piece += more
+        piece = piece[-len(tar.END_OF_ARCHIVE) :] + more
     return _Sum(num_bytes, sha256.hexdigest(), piece.endswith(tar.END_OF_ARCHIVE))
 
 

@@ -101,6 +101,11 @@ class Contents(NamedTuple):
     positions: npt.NDArray[np.int64]
     losses: tuple[Loss, ...] = ()
 
+    @classmethod
+    def of(cls, plan: Plan, name: ShardName) -> Contents:
+        """Return all that a shard is to hold."""
+        return cls(plan, np.arange(name.start, name.stop))
+
 
 class Lossy(NamedTuple):
     """A shard without some of its samples.
@@ -180,7 +185,7 @@ def try_span(context: ShardContext, span: ShardName) -> None:
     """Plan, render and encode the positions of a span, and keep nothing: this process survives it or not."""
     inputs = context.inputs
     plan = draw_plan(inputs, span.epoch, span.start, span.stop)
-    contents = Contents(plan, np.arange(span.start, span.stop))
+    contents = Contents.of(plan, span)
     _write_tar(inputs, span.epoch, contents, _rendered(inputs, plan), _Discarded())
 
 
@@ -280,7 +285,7 @@ def warm_up(context: ShardContext) -> None:
     def make(epoch: int) -> None:
         name = ShardName(epoch, 0, 0, 1)
         plan = draw_plan(inputs, epoch, name.start, name.stop)
-        contents = Contents(plan, np.arange(name.start, name.stop))
+        contents = Contents.of(plan, name)
         places, digest = _write_tar(inputs, epoch, contents, _rendered(inputs, plan), _Discarded())
         _manifest(context, name, contents, places, (0, digest))
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import verify as verify_module
 from pipeline.cli import main
-from pipeline.store import open_store
+from pipeline.store import base, open_store
 from tests.conftest import tree
 from tests.servers import Moto, Server
 from tests.tiny import KEY, MANIFEST, MERGED, TAR, build_tiny, check, flipped, planted
@@ -94,7 +93,7 @@ def test_faults_are_those_that_the_same_files_have_in_a_folder(
     moto: Moto, prefix: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = moto.full_uri(prefix)
-    monkeypatch.setattr(verify_module, "_PIECE_BYTES", 9000)
+    monkeypatch.setattr(base, "PIECE_BYTES", 9000)
     store = open_store(uri)
     files = {file: (tiny / file).read_bytes() for file in tree(tiny)}
     for file, content in files.items():

@@ -37,7 +37,7 @@ from pipeline.sources import (
     video_scan,
     video_source,
 )
-from pipeline.store import RemoteStore, open_store
+from pipeline.store import RemoteStore, base, open_store
 from pipeline.store.s3 import S3Store
 from tests.conftest import tree
 from tests.servers import BUCKET, Moto, Server
@@ -450,7 +450,7 @@ def test_an_object_is_fetched_anew_once_it_changed(
     store: Moto, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DREAMSHARDS_CACHE", str(tmp_path))
-    monkeypatch.setattr(local_copy, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr(base, "PIECE_BYTES", 1000)
     place = open_store(put(store, prefix, {"x": b"old" * 1000}))
     copy = local_copy.local_copy(place, "x")
     assert copy.read_bytes() == b"old" * 1000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DreamshardsError, UsageError
 from pipeline.recipe import Recipe, load_recipe
-from pipeline.store import LocalStore, StoreSettings, open_store, public_uri, with_settings
+from pipeline.store import LocalStore, StoreSettings, open_store, with_settings
 from pipeline.store.arrow import ArrowStore
 from pipeline.store.s3 import S3Store
 from pipeline.store.settings import public_text
@@ -123,7 +123,7 @@ def test_given_settings_come_back_and_never_show(key: str, secret: str, token: s
     again = pickle.loads(pickle.dumps(store.below("a b")))
     assert again.settings == found
     assert str(again) == "s3://bucket/some/place/a b"
-    shown = [public_uri(uri), str(store), store.address(""), public_text(f"at {uri} it failed")]
+    shown = [public_text(uri), str(store), store.address(""), public_text(f"at {uri} it failed")]
     assert shown == [*["s3://bucket/some/place"] * 3, "at s3://bucket/some/place it failed"]
     assert "s3://bucket/some/place" in repr(store)
     for name in ("access_key", "secret_key", "session_token"):

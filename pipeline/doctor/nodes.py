@@ -13,17 +13,16 @@ from pathlib import Path
 
 from pipeline.cache import cache_folder
 from pipeline.doctor.finding import Finding
-from pipeline.doctor.stores import FOLDER
+from pipeline.doctor.stores import FOLDER, MOST_SKEW_S
 from pipeline.errors import DreamshardsError
 from pipeline.executor import RayExecutor
 from pipeline.executor.versions import differing, installed
 from pipeline.progress import human_bytes
-from pipeline.publish import PARTIAL_NAME, check_writable
+from pipeline.publish import PARTIAL_NAME, check_writable, nearest_existing
 from pipeline.store import LocalStore, Store
 
 _LEAST_BYTES = 10**9
 """Free room and memory of a node below which shards are likely to fail."""
-_MOST_SKEW_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ def node_state(tokens: list[Token]) -> NodeState:
 
 
 def _free(folder: Path) -> tuple[str, int]:
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return str(folder), shutil.disk_usage(nearest).free
+    return str(folder), shutil.disk_usage(nearest_existing(folder)).free
 
 
 def _unseen(token: Token) -> str:
@@ -114,7 +112,7 @@ def _tokens(stores: Sequence[Store]) -> tuple[list[Token], list[Finding]]:
     tokens, failed = [], []
     for store in stores:
         content = uuid.uuid4().hex.encode()
-        token = Token(_absolute(store), f"{FOLDER}-{content[:8].decode()}", content)
+        token = Token(store.absolute(), f"{FOLDER}-{content[:8].decode()}", content)
         try:
             if isinstance(store, LocalStore) and not store.folder.is_dir():
                 failed.append(Finding(str(store), "is not there yet: not looked for", "note"))
@@ -125,10 +123,6 @@ def _tokens(stores: Sequence[Store]) -> tuple[list[Token], list[Finding]]:
         else:
             tokens.append(token)
     return tokens, failed
-
-
-def _absolute(store: Store) -> Store:
-    return LocalStore(store.folder.absolute()) if isinstance(store, LocalStore) else store
 
 
 def _remove(token: Token) -> None:
@@ -159,7 +153,7 @@ def _of_node(
     is_short = state.available_bytes < _LEAST_BYTES
     yield Finding(f"node {name}", f"{detail} available", "failed" if is_short else "ok")
     skew_s = max(between_s[0] - state.time_s, state.time_s - between_s[1], 0.0)
-    if skew_s > _MOST_SKEW_S:
+    if skew_s > MOST_SKEW_S:
         yield Finding(f"node {name}", f"clock {skew_s:.0f} s off this machine's; set it", "failed")
     else:
         agreement = "agrees" if skew_s < 2 else f"is {skew_s:.0f} s off"

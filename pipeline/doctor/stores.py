@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pipeline.doctor.finding import Finding
 from pipeline.errors import DreamshardsError
 from pipeline.progress import human_bytes, human_seconds
-from pipeline.publish import check_writable
+from pipeline.publish import check_writable, nearest_existing
 from pipeline.store import LocalStore, RemoteStore, Store, StoreError, StoreSettings
 
 FOLDER = ".dreamshards-doctor"
@@ -22,8 +22,8 @@ FOLDER = ".dreamshards-doctor"
 _PATIENCE_S = 10.0
 _SMALL, _LARGE_BYTES, _RANGE = b"dreamshards\n" * 85, 20 << 20, (16 << 20) - 999
 _ANSWER = "answer"
-_MOST_SKEW_S = 300.0
-"""Servers refuse requests whose time is 15 minutes off."""
+MOST_SKEW_S = 300.0
+"""Of a clock. Servers refuse requests whose time is 15 minutes off."""
 
 Step = Callable[[Store], str]
 
@@ -56,8 +56,7 @@ def _examine_folder(store: LocalStore) -> Iterator[Finding]:
     except DreamshardsError as error:
         yield Finding("write", str(error), "failed")
         return
-    above = store.folder.absolute()
-    nearest = next(folder for folder in (above, *above.parents) if folder.exists())
+    nearest = nearest_existing(store.folder.absolute())
     free = human_bytes(shutil.disk_usage(nearest).free)
     yield Finding("free", f"{free} on the disk of {nearest}")
     probe = nearest / f"{FOLDER}-{uuid.uuid4().hex[:8]}"
@@ -118,7 +117,7 @@ def _answer(probe: Store) -> str:
         if told is not None:
             skew_s = time.time() - told.timestamp()
             detail = ", clocks agree" if abs(skew_s) < 2 else f", clock {skew_s:+.0f} s off"
-            if abs(skew_s) > _MOST_SKEW_S:
+            if abs(skew_s) > MOST_SKEW_S:
                 raise StoreError(
                     str(probe), f"this machine's clock is {skew_s:+.0f} s off the server's; set it"
                 )

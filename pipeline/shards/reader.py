@@ -22,8 +22,6 @@ from pipeline.store import LocalStore, MissingObjectError, Root, Store, StoreErr
 
 WHOLE_BYTES = 64 << 20
 """A manifest in an object store up to this size is fetched whole, whatever is wanted of it."""
-_PIECE_BYTES = 8 << 20
-"""Read of a local file at a time, to compare it with its digest."""
 
 
 def shard_names(dataset: Json) -> list[ShardName]:
@@ -100,8 +98,8 @@ def _checked(
     source: bytes | Path | BinaryIO
     if isinstance(store, LocalStore):
         source = store.folder / file
-        for start in range(0, num_bytes, _PIECE_BYTES):
-            found.update(store.read_range(file, start, min(_PIECE_BYTES, num_bytes - start)))
+        for piece in store.read_pieces(file, num_bytes):
+            found.update(piece)
     elif columns is None or num_bytes <= WHOLE_BYTES:
         source = store.read(file)
         found.update(source)

@@ -22,8 +22,6 @@ from pipeline.progress import PlainProgress
 from pipeline.publish import publish_bytes
 from pipeline.store import LocalStore, Store
 
-_PIECE_BYTES = 16 << 20
-
 
 def local_copy(store: Store, name: str, digest: str | None = None) -> Path:
     """Return a file of this node with the content of an object: of a local folder the file itself.
@@ -98,11 +96,10 @@ def _fetch(store: Store, name: str, num_bytes: int, folder: Path) -> str:
     temporary = folder / f".{os.getpid()}.{hashlib.sha256(name.encode()).hexdigest()}"
     try:
         with _cached(folder), temporary.open("wb") as file:
-            for start in range(0, num_bytes, _PIECE_BYTES):
-                piece = store.read_range(name, start, min(_PIECE_BYTES, num_bytes - start))
+            for piece in store.read_pieces(name, num_bytes):
                 digest.update(piece)
                 file.write(piece)
-                progress.show((start + len(piece)) >> 20)
+                progress.show(file.tell() >> 20)
             file.flush()
             os.fsync(file.fileno())
         with _cached(folder):

@@ -25,7 +25,7 @@ from pipeline.store.base import (
 )
 from pipeline.store.local import LocalStore
 from pipeline.store.remote import RemoteStore
-from pipeline.store.settings import StoreSettings, public_uri, with_settings
+from pipeline.store.settings import StoreSettings, public_text, with_settings
 
 __all__ = [
     "Entry",
@@ -45,7 +45,6 @@ __all__ = [
     "open_file",
     "open_input",
     "open_store",
-    "public_uri",
     "stays_below",
     "with_settings",
 ]
@@ -81,7 +80,9 @@ def open_store(root: Root) -> Store:
             "file, s3, gs, abfs or hdfs"
         )
     if not parts.netloc.rpartition("@")[2]:
-        raise DreamshardsError(f"{public_uri(text)}: no bucket; allowed: {parts.scheme}://BUCKET/…")
+        raise DreamshardsError(
+            f"{public_text(text)}: no bucket; allowed: {parts.scheme}://BUCKET/…"
+        )
     if parts.scheme == "s3":  # their clients take a while to import
         from pipeline.store.s3 import S3Store
 
@@ -98,9 +99,9 @@ def open_input(path: str) -> Store:
         DreamshardsError: the scheme of a URI is not supported.
     """
     store = open_store(path)
-    if isinstance(store, LocalStore):
-        return LocalStore(store.folder.expanduser().absolute())
-    return store
+    return (
+        LocalStore(store.folder.expanduser()).absolute() if isinstance(store, LocalStore) else store
+    )
 
 
 def open_file(path: str) -> tuple[Store, str]:

@@ -17,7 +17,7 @@ import pyarrow.fs
 from pipeline.store.base import Bytes, Entry, Leftover, StoreError
 from pipeline.store.remote import Piece, RemoteStore, Version
 from pipeline.store.retry import Fault
-from pipeline.store.settings import public_uri
+from pipeline.store.settings import public_text
 
 _OF_GOOGLE = ("gs", "gcs")
 _CLIENT_PATIENCE_S = 5
@@ -43,7 +43,7 @@ class ArrowStore(RemoteStore):
             if settings.anonymous:
                 options["anonymous"] = True
             return pyarrow.fs.GcsFileSystem(**options), f"{self.bucket}/{self.prefix}".rstrip("/")
-        client, root = pyarrow.fs.FileSystem.from_uri(public_uri(self.uri))
+        client, root = pyarrow.fs.FileSystem.from_uri(public_text(self.uri))
         return client, root.rstrip("/")
 
     def _place(self, path: str) -> tuple[Any, str]:

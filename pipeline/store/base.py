@@ -11,6 +11,9 @@ from pipeline.errors import DreamshardsError, PassingFault
 
 Bytes = bytes | bytearray | memoryview
 
+PIECE_BYTES = 8 << 20
+"""How much of a file is held at once where all of it passes by."""
+
 
 class StoreError(DreamshardsError):
     """An object could not be read or written; `reason` says why, without its address."""
@@ -107,6 +110,14 @@ class Store(ABC):
     def below(self, folder: str) -> Store:
         """Return the store of a folder in this one."""
 
+    def absolute(self) -> Store:
+        """Return the same store for processes whose working folder may be another."""
+        return self
+
+    @abstractmethod
+    def removal(self) -> str:
+        """Return the command that removes all of it, or, where none is known, what to remove."""
+
     # ── reading ──
 
     @abstractmethod
@@ -152,6 +163,15 @@ class Store(ABC):
             MissingObjectError: there is no such object.
             StoreError: it cannot be read, or ends before.
         """
+
+    def read_pieces(self, path: str, num_bytes: int) -> Iterator[bytes]:
+        """Yield the content of an object of `num_bytes` bytes, in pieces of up to 8 MiB.
+
+        Raises:
+            StoreError: it cannot be read, or ends before.
+        """
+        for start in range(0, num_bytes, PIECE_BYTES):
+            yield self.read_range(path, start, min(PIECE_BYTES, num_bytes - start))
 
     @abstractmethod
     def entries(self, folder: str = "") -> Iterator[Entry]:

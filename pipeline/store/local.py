@@ -49,6 +49,14 @@ class LocalStore(Store):
         """Return the store of a folder in this one."""
         return LocalStore(self.folder / folder)
 
+    def absolute(self) -> LocalStore:
+        """Return the same store for processes whose working folder may be another."""
+        return LocalStore(self.folder.absolute())
+
+    def removal(self) -> str:
+        """Return the command that removes the folder."""
+        return f"rm -r {self}"
+
     def exists(self, path: str) -> bool:
         """Tell whether there is such an object."""
         return (self.folder / path).exists()

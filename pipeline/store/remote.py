@@ -32,7 +32,7 @@ from pipeline.store.base import (
 )
 from pipeline.store.local import short
 from pipeline.store.retry import Fault, Retry
-from pipeline.store.settings import StoreSettings, public_uri
+from pipeline.store.settings import StoreSettings, public_text
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class RemoteStore(Store):
         parts = urlsplit(uri)
         self.bucket = unquote(parts.netloc.rpartition("@")[2])
         self.prefix = unquote(parts.path).strip("/")
-        self._name = unquote(public_uri(uri)).rstrip("/")
+        self._name = unquote(public_text(uri)).rstrip("/")
         self._forget()
 
     def _forget(self) -> None:
@@ -94,6 +94,12 @@ class RemoteStore(Store):
         parts = urlsplit(self.uri)
         path = f"{parts.path.rstrip('/')}/{quote(folder)}"
         return type(self)(parts._replace(path=path).geturl(), self.settings)
+
+    def removal(self) -> str:
+        """Return the command that removes every object, of S3; else what to remove."""
+        return (
+            f"aws s3 rm --recursive {self}" if str(self).startswith("s3:") else f"all below {self}"
+        )
 
     # ── one request each, made once ──
 

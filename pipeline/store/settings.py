@@ -1,6 +1,6 @@
 """How an object store is reached: endpoint, region, credentials, from a URI, a recipe or the environment.
 
-Owns which of these may be shown: of a URI, what `public_uri` returns.
+Owns which of these may be shown: of a URI, what `public_text` returns.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class StoreSettings:
         if given.keys() & {"access_key", "anonymous"}:  # not a mixture of two identities
             for name in _SECRETS:
                 texts.pop(name, None)
-        return cls(**_values(texts | given, public_uri(uri)))
+        return cls(**_values(texts | given, public_text(uri)))
 
     def changed(self, **values: Any) -> StoreSettings:
         """Return these settings with some of them replaced."""
@@ -123,7 +123,8 @@ def _from_uri(uri: str) -> dict[str, str]:
     parts = urlsplit(uri)
     if parts.scheme in ("s3", "gs", "gcs") and ":" in parts.netloc and "@" not in parts.netloc:
         raise UsageError(
-            f"{public_uri(uri)}: a bucket's name has no ':'; of user and password write / as %2F and @ as %40"
+            f"{public_text(uri)}: a bucket's name has no ':'; of user and password write / as %2F and @ "
+            "as %40"
         )
     names = {name.name for name in fields(StoreSettings)}
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -133,7 +134,7 @@ def _from_uri(uri: str) -> dict[str, str]:
         name = _SPELLINGS.get(option, option)
         if name not in names:
             raise UsageError(
-                f"{public_uri(uri)}: unknown option {option!r}{nearest(option, names)}; "
+                f"{public_text(uri)}: unknown option {option!r}{nearest(option, names)}; "
                 f"allowed: {', '.join(sorted(names))}"
             )
         found[name] = value
@@ -164,11 +165,6 @@ def with_settings(uri: str, given: dict[str, Any]) -> str:
     return parts._replace(query=options).geturl()
 
 
-def public_uri(uri: str) -> str:
-    """Return a URI without user, password and options: what may be shown and stored."""
-    return public_text(uri)
-
-
 _URI = re.compile(
     r"\b([a-z][a-z0-9+.-]*://)([^\s'\"?#]*@)?([^\s'\"?#]*)([?#][^\s'\"]*)?", re.IGNORECASE
 )
@@ -176,5 +172,5 @@ _URI = re.compile(
 
 
 def public_text(text: str) -> str:
-    """Return a text, its URIs without user, password and options."""
+    """Return a text, or a URI, less the user, password and options of URIs: what may be shown and stored."""
     return _URI.sub(r"\1\3", text)
