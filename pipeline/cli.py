@@ -291,7 +291,8 @@ def _estimate(options: argparse.Namespace) -> int:
 
 
 def _pictures(options: argparse.Namespace) -> int:
-    return cli_pictures.run(options, cli_execution.executor(options))
+    with cli_execution.executor(options) as executor:
+        return cli_pictures.run(options, executor)
 
 
 def _verify(options: argparse.Namespace) -> int:

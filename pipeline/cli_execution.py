@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.arguments import positive
 from pipeline.errors import UsageError
+from pipeline.last_words import last_words
 
 if TYPE_CHECKING:
     from pipeline.executor import Executor
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 _WORKER_BYTES = 768 << 20
 """What a worker takes beside the samples it holds: code, kernels, a chunk of pixels, a part on its way."""
+_ENDED = (
+    "dreamshards: error: this process was ended by a signal, by the system for want of memory, "
+    "or by Ray when it lost its cluster"
+)
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)?")
 
@@ -49,13 +56,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def executor(options: argparse.Namespace, recipe: Recipe | None = None) -> Executor:
-    """Return the executor that the flags ask for; tasks of a recipe's build declare their memory.
+@contextmanager
+def executor(options: argparse.Namespace, recipe: Recipe | None = None) -> Iterator[Executor]:
+    """Start the executor that the flags ask for; tasks of a recipe's build declare their memory.
+
+    However this process ends meanwhile, a line says how to go on.
 
     Raises:
         UsageError: flags that do not go together.
         DreamshardsError: no cluster answers at the address.
     """
+    from pipeline.executor import GO_ON
+
+    with last_words(f"{_ENDED}; {GO_ON}"), _executor(options, recipe) as chosen:
+        yield chosen
+
+
+def _executor(options: argparse.Namespace, recipe: Recipe | None) -> Executor:
     from pipeline.executor import InlineExecutor, RayExecutor
 
     if options.inline:

@@ -92,8 +92,7 @@ def run(options: argparse.Namespace, executor: Executor) -> int:
         from pipeline.export import check_out
 
         check_out(options.out, config, options.format)
-    with executor:
-        return _make(options, config, executor)
+    return _make(options, config, executor)
 
 
 def _make(options: argparse.Namespace, config: PicturesConfig, executor: Executor) -> int:

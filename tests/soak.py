@@ -22,7 +22,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.cluster import ROOT, Cluster
-from tests.servers import BUCKET, KINDS, Server, serve
+from tests.servers import BUCKET, KINDS, Server, serve, wait_until
 
 RECIPES = {
     "small": ("epochs=6", "mixing_set.count=8", "shards.samples_per_shard=60"),
@@ -39,8 +39,6 @@ RECIPES = {
 WEIGHTS = {"worker": 12, "node": 6, "store": 5, "driver": 3, "head": 1}
 _MAX_AT_ONCE = 3
 _STRIKES_A_BUILD = 10
-_RAYS_OWN_END = "Status not OK: Unauthenticated: RPC error: WrongClusterID"
-"""Ray itself aborts a driver that finds another cluster where its own was."""
 _PATIENCE_S = 240
 """A driver that neither ends nor goes on for so long hangs."""
 
@@ -116,11 +114,9 @@ class Soak:
             code = driver.wait(_PATIENCE_S)
         finally:
             driver.kill()
-        text = log.read_text()
-        if code not in (0, -signal.SIGKILL) and _RAYS_OWN_END not in text:
-            assert code == 1, text
-            assert "dreamshards: error: " in text, text
-            assert "run the same command" in text, text
+        if code not in (0, -signal.SIGKILL):  # which may come before it has said anything
+            end = f"driver of exit code {code} says how to go on in {log}"
+            wait_until(lambda: "; run the same command to go on\n" in log.read_text(), end)
         return code
 
     def command(self, prefix: str, recipe: str) -> list[str]:

@@ -87,7 +87,10 @@ def test_a_node_that_joins_gets_jobs_and_more_are_drawn_for_it(lab: Lab) -> None
             ("gcs_server", "raylet"),
             r"the head of the Ray cluster at \S+ has not answered for \d+ s",
         ),
-        (("raylet",), r"Ray on this machine is gone \(its raylet died\)"),
+        (
+            ("raylet",),  # where Ray is the first to notice, it ends the process at once
+            r"Ray on this machine is gone \(its raylet died\)|this process was ended by .*",
+        ),
     ],
 )
 def test_a_build_ends_in_one_line_when_the_head_is_lost_and_goes_on_elsewhere(
@@ -119,7 +122,7 @@ def test_a_build_ends_in_one_line_when_the_head_is_lost_and_goes_on_elsewhere(
     assert (process.returncode, output) == (1, ""), errors
     last = errors.strip().splitlines()[-1]
     go_on = "what is committed is kept; run the same command to go on"
-    assert re.fullmatch(f"dreamshards: error: {said}.*; {go_on}", last), errors
+    assert re.fullmatch(f"dreamshards: error: ({said}).*; {go_on}", last), errors
     made = set(root.glob("epoch-*/shard-*.tar"))
     stamps = {path: path.stat().st_mtime_ns for path in made}
     assert main([*build, "--inline"]) == 0
