@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +40,10 @@ RECIPES = {
 WEIGHTS = {"worker": 12, "node": 6, "store": 5, "driver": 3, "head": 1}
 _MAX_AT_ONCE = 3
 _STRIKES_A_BUILD = 10
+_LAST = re.compile(
+    r"^dreamshards: error: (.*; run the same command to go on|no Ray cluster answers at .*)\n\Z",
+    re.MULTILINE,
+)
 _PATIENCE_S = 240
 """A driver that neither ends nor goes on for so long hangs."""
 
@@ -115,8 +120,7 @@ class Soak:
         finally:
             driver.kill()
         if code not in (0, -signal.SIGKILL):  # which may come before it has said anything
-            end = f"driver of exit code {code} says how to go on in {log}"
-            wait_until(lambda: "; run the same command to go on\n" in log.read_text(), end)
+            wait_until(lambda: _LAST.search(log.read_text()) is not None, lambda: log.read_text())
         return code
 
     def command(self, prefix: str, recipe: str) -> list[str]:

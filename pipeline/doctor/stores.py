@@ -253,10 +253,10 @@ def _removed(probe: RemoteStore) -> Finding:
 
 
 def _mended(probe: Store, step: Step, reason: str) -> Iterator[Finding]:
-    """Try a failed step with other settings; yield the first that mends it."""
+    """Try a failed step with other settings, few if the store answers; yield the first that mends it."""
     if not isinstance(probe, RemoteStore) or urlsplit(probe.uri).scheme != "s3":
         return
-    for changed, advice in _other_settings(probe.settings, reason):
+    for changed, advice in _other_settings(probe.settings, reason, step is not _answer):
         other = type(probe)(probe.uri, changed.changed(patience_s=1.0))
         try:
             step(other)
@@ -267,12 +267,16 @@ def _mended(probe: Store, step: Step, reason: str) -> Iterator[Finding]:
         return
 
 
-def _other_settings(settings: StoreSettings, reason: str) -> Iterator[tuple[StoreSettings, str]]:
+def _other_settings(
+    settings: StoreSettings, reason: str, answers: bool
+) -> Iterator[tuple[StoreSettings, str]]:
     checksums = "when_required" if settings.checksums == "when_supported" else "when_supported"
     yield (
         settings.changed(checksums=checksums),
         f"AWS_REQUEST_CHECKSUM_CALCULATION={checksums}, or store.checksums={checksums} in the recipe",
     )
+    if answers:
+        return
     region = re.search(r"AWS_REGION=([a-z0-9-]+)", reason)
     if region:
         yield (

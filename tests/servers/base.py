@@ -214,9 +214,13 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = _START_S) -> None:
-    """Return once it is true; fail after some time."""
+def wait_until(
+    true: Callable[[], bool], what: str | Callable[[], str], seconds: float = _START_S
+) -> None:
+    """Return once it is true; fail after some time, saying what was waited for, or what was there instead."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+        assert time.monotonic() < deadline, (
+            f"not in {seconds} s: {what if isinstance(what, str) else what()}"
+        )
         time.sleep(0.02)

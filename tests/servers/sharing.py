@@ -58,7 +58,7 @@ def watch(kind: type[Server], folder: Path) -> None:
     with (folder / "users").open("ab") as users:
         fcntl.flock(users, fcntl.LOCK_EX)
         kind(folder).kill()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def shared_folder(name: str, factory: pytest.TempPathFactory) -> Path:
