@@ -19,7 +19,7 @@ TRAIN := $(BIN)/dreamshards train
 CIFAR10 := source.path=$(DATA) source.download=true
 
 .DEFAULT_GOAL := help
-.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 train-videos test lint format servers soak bench peers lock clean
+.PHONY: help env shards cifar10 train train-cifar10-cpu train-cifar10 train-videos test test-all lint format servers soak bench peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,7 +72,10 @@ train-videos: $(READY) ## the embedded videos four ways, clean, frame, single an
 	$(BIN)/dreamshards compare $(RUNS)/videos-clean/evaluation $(RUNS)/videos-frame/evaluation $(RUNS)/videos-single/evaluation \
 	  $(RUNS)/videos-zoom/evaluation --out $(RUNS)/videos-comparison
 
-test: $(READY) ## run the tests
+test: $(READY) ## run the tests, less those that take many seconds
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+
+test-all: $(READY) ## run every test
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 servers: $(READY) ## install the store servers that tests run: Ceph (Debian, as root) and OpenStack Swift

@@ -121,6 +121,7 @@ def expected(work: Path) -> dict[str, int]:
     return checksum([(images, labels)])
 
 
+@pytest.mark.slow
 def test_a_repeated_source_has_unique_ids_and_the_same_pictures():
     source = open_inputs(load_recipe("digits", ["source.split=test"]), InlineExecutor()).source
     twice = Repeated(source, 361)

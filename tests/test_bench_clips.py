@@ -55,6 +55,7 @@ def test_kept_counts_the_fine_structure_that_was_mixed_in():
     assert clips.kept(clean, mixed, mixed + np.uint8(9)) == 1  # lighter, no less fine
 
 
+@pytest.mark.slow
 def test_clips_come_from_the_videos_and_every_way_gives_them_back(videos):
     clean = clips.clips_of(videos)
     assert clean.shape == (8, 16, 112, 112, 3)

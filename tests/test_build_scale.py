@@ -27,6 +27,7 @@ def small() -> dict[str, Any]:
     return measured("scale_driver", 1, 0)
 
 
+@pytest.mark.slow
 def test_a_driver_takes_no_more_for_a_hundred_times_the_shards(small: dict[str, Any]) -> None:
     sizes = [small, measured("scale_driver", 10, 0), measured("scale_driver", 100, 0)]
     print(json.dumps(sizes, indent=1))
@@ -46,6 +47,7 @@ def test_a_driver_that_goes_on_lists_page_by_page_and_takes_no_more(small: dict[
     assert resumed["peak_mb"] < 1.15 * small["peak_mb"]
 
 
+@pytest.mark.slow
 def test_a_worker_takes_no_more_after_fifty_epochs_than_after_five() -> None:
     found = measured("scale_worker", 50, "jpg")
     print(json.dumps(found))

@@ -80,6 +80,7 @@ def test_a_node_that_joins_gets_jobs_and_more_are_drawn_for_it(lab: Lab) -> None
     assert joined in {node for _, node in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("servers", "said"),
     [
@@ -174,6 +175,7 @@ def test_jobs_that_need_a_resource_wait_for_a_node_that_has_it_and_say_so(lab: L
     assert rest == "of the Ray cluster offers CPU 1, spot 0.5\n"
 
 
+@pytest.mark.slow
 def test_jobs_ended_for_want_of_memory_run_again_on_other_nodes(lab: Lab) -> None:
     found, short = lab.run(cluster_lab.run_where_memory_is_short, 1.0)
     assert [job for job, _ in found] == list(range(8))

@@ -20,7 +20,7 @@ from tests.proxy import Answer, Cut, CutRequest, Drop, Lose, Proxy, Rule
 from tests.servers import Ceph, Moto, Swift, serve
 from tests.soak import RECIPES, Soak, undisturbed
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
 
 
 OVERRIDES = {**RECIPES, "many": ("epochs=12", *RECIPES["small"][1:])}

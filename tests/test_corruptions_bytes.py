@@ -57,6 +57,7 @@ def test_bytes_are_pinned():
     assert digests() == PINNED
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_without_avx(tmp_path):
     script = "from tests.test_corruptions_bytes import digests; print(*digests().values())"
     assert without_avx(script, tmp_path) == list(PINNED.values())

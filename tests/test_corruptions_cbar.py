@@ -59,6 +59,7 @@ def test_golden_pictures() -> None:
     assert _golden() == GOLDEN
 
 
+@pytest.mark.slow
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     script = "from tests.test_corruptions_cbar import _golden; print(_golden())"
     assert without_avx(script, tmp_path) == [GOLDEN]

@@ -43,6 +43,7 @@ def test_golden_sequences() -> None:
     assert _golden() == GOLDEN
 
 
+@pytest.mark.slow
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     script = "from tests.test_corruptions_perturbations import _golden; print(_golden())"
     assert without_avx(script, tmp_path) == [GOLDEN]

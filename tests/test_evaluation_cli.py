@@ -196,6 +196,7 @@ def test_mistakes_of_evaluate(
     assert words in captured.err
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command() -> None:
     words = [sys.executable, "-m", "evaluation", "x.pt", "--data", "digits-tst"]
     run = subprocess.run(

@@ -51,6 +51,7 @@ def committed(root: Path) -> int:
     return len(list(root.glob("epoch-*/shard-*.parquet")))
 
 
+@pytest.mark.slow
 def test_killed_before_each_durable_step_and_resumed_gives_the_same_tree(tmp_path: Path) -> None:
     build(load_recipe("digits", TINY), tmp_path / "whole", InlineExecutor())
     expected = tree(tmp_path / "whole")
@@ -68,6 +69,7 @@ def test_killed_before_each_durable_step_and_resumed_gives_the_same_tree(tmp_pat
     assert 12 < step < 99
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_gives_the_same_tree(
     tmp_path: Path, long_tree: dict[str, str]
 ) -> None:
@@ -99,6 +101,7 @@ def wait_for(root: Path, num_committed: int, process: subprocess.Popen[str]) -> 
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_driver_on_ray_killed_again_and_again_ends_in_the_same_tree(
     tmp_path: Path, long_tree: dict[str, str], ray_address: str
 ) -> None:
@@ -123,6 +126,7 @@ def ray_workers() -> Iterator[psutil.Process]:
             yield process
 
 
+@pytest.mark.slow
 def test_killed_workers_are_replaced_and_the_tree_is_the_same(
     tmp_path: Path, long_tree: dict[str, str], ray_address: str
 ) -> None:

@@ -29,6 +29,8 @@ from pipeline.stream import ShardDataset, ShardStream, positions_of
 from pipeline.verify import verify
 from tests.conftest import tree
 
+pytestmark = pytest.mark.slow  # many processes die in them
+
 SMALL = ("source.count=23", "epochs=2", "mixing_set.count=8", "shards.samples_per_shard=8")
 # Each death of a worker costs seconds, so there are few: 3 of the shard, then 3 of the sample alone.
 DEADLY = 5

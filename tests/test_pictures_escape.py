@@ -43,6 +43,7 @@ def test_golden_pictures(size: int) -> None:
     assert golden(size) == GOLDEN[size]
 
 
+@pytest.mark.slow
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     """One process for pictures and zooms, as it compiles all kernels anew."""
     script = (

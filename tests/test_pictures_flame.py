@@ -50,6 +50,7 @@ def test_golden_pictures(size: int) -> None:
     assert _golden(size) == GOLDEN[size]
 
 
+@pytest.mark.slow
 def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     script = "from tests.test_pictures_flame import _golden; print(_golden(36), _golden(100))"
     assert without_avx(script, tmp_path) == [GOLDEN[36], GOLDEN[100]]

@@ -150,6 +150,7 @@ def test_workers_and_their_order_change_nothing(
     assert len(digests) == len(files) == 1
 
 
+@pytest.mark.slow
 def test_a_processor_without_avx_decides_alike(tmp_path: Path) -> None:
     """Gates and distances too: the same draws are kept."""
     script = (

@@ -83,6 +83,7 @@ def run(folder: Path, command: list[str] | str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_address: str) -> None:
     run(workplace, "dreamshards build digits --inline")  # what `make shards` does
     seen = [command for command in commands() if not command.startswith("make ")]
@@ -105,6 +106,7 @@ def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_addres
     assert (workplace / "runs/digits/evaluation/report.html").exists()
 
 
+@pytest.mark.slow
 def test_every_program_runs(workplace: Path) -> None:
     if not (workplace / "datasets/digits/dataset.json").exists():
         run(workplace, "dreamshards build digits --inline")

@@ -307,6 +307,7 @@ print(numba.config.CPU_NAME, hashlib.sha256(rendered.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_processors_vector_width(tmp_path: Path) -> None:
     rng = np.random.default_rng(23)
     pictures = random_pictures(rng, 32)

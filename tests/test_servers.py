@@ -27,6 +27,7 @@ def test_each_server_keeps_and_lists_what_pyarrow_wrote(any_store: Server, prefi
     assert any_store.uploads(prefix) == [f"{prefix}/never"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Ceph, Swift])
 def test_a_killed_server_has_everything_when_it_is_back(kind: type[Server], tmp_path: Path) -> None:
     with serve(kind, tmp_path / "server") as server:

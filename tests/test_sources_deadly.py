@@ -21,6 +21,8 @@ from pipeline.sources.deadly import DEADLY
 from tests.test_sources_image_folder import picture, write
 from tests.video_helpers import encoded, moving
 
+pytestmark = pytest.mark.slow  # many processes die in them
+
 POISON = b"poison"
 
 

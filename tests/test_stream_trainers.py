@@ -120,6 +120,7 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_torchrun_killed_in_mid_epoch_and_resumed_reads_every_sample_once(small_root, tmp_path):
     first = start(small_root, tmp_path, epochs=2, pause_s=0.03)
     deadline = time.monotonic() + 120

@@ -84,6 +84,7 @@ def test_more_epochs_learn_the_motions(roots: tuple[Path, Path], tmp_path: Path)
     assert report.progress.history[-1]["test_error"] <= 0.1
 
 
+@pytest.mark.slow
 def test_ranks_share_the_videos(roots: tuple[Path, Path], tmp_path: Path) -> None:
     """Under torchrun clips of one video are tested by different processes; the answer is of all of them."""
     words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29523"]

@@ -184,6 +184,7 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_weights(
     assert same_weights(whole / "last.pt", tmp_path / "run" / "last.pt")
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_mid_epoch_goes_on_to_the_same_weights(
     train_root: Path, test_root: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_process_killed_in_mid_epoch_goes_on_to_the_same_weights(
     assert len(leftovers) <= 1  # of the kill itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_ends(
     train_root: Path, test_root: Path, tmp_path: Path, number: signal.Signals
@@ -445,6 +447,7 @@ def test_fine_tuning_from_a_run_starts_where_it_ended(
 # ── the command ──
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_says_what_it_made(
     train_root: Path, test_root: Path, tmp_path: Path
 ) -> None:
@@ -474,6 +477,7 @@ def test_without_torch_the_command_names_the_extra(tmp_path: Path) -> None:
     assert "dreamshards[train]" in done.stderr
 
 
+@pytest.mark.slow
 def test_several_processes_train_one_model(
     train_root: Path, test_root: Path, tmp_path: Path
 ) -> None:
