@@ -33,6 +33,7 @@ SMALL = ("epochs=2", "mixing_set.count=24", "shards.samples_per_shard=500")
 Runner = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that need the Ray cluster in one process, so that there is one cluster."""
     for item in items:

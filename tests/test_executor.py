@@ -152,3 +152,10 @@ def test_the_environments_address_is_taken(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(DreamshardsError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
         RayExecutor()
+
+
+@pytest.mark.usefixtures("ray_address")
+def test_tests_on_the_cluster_are_kept_in_one_process(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("loadgroup", False):
+        pytest.skip("every test is in this process")
+    assert request.node.nodeid.endswith("@ray")
