@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.errors import DreamshardsError
+from pipeline.store import s3 as s3_module
 from pipeline.stream import ShardDataset, ShardStream
 from tests.proxy import Answer, Corrupt, Cut, Drop, Proxy, Rule, Stall, Truncate
 from tests.servers import BUCKET, Moto
@@ -94,6 +95,20 @@ def test_a_stall_in_mid_shard_is_outlasted(proxy, moto, stored, truth, monkeypat
     proxy.add(Rule(Stall(3, after=60_000), path=".tar", first=1, times=1))
     assert_epoch(open_stream(proxy, moto, stored, read_ahead_bytes=2**20), truth)
     assert [request.fault for request in proxy.requests].count(Stall(3, after=60_000)) == 1
+
+
+def test_a_stall_without_end_is_cut_off(proxy, moto, stored, truth, monkeypatch):
+    monkeypatch.setattr(s3_module, "_TIMEOUT_S", 0.5)
+    proxy.add(Rule(Stall(600, after=60_000), path=".tar", times=3))
+    begun = time.monotonic()
+    assert_epoch(open_stream(proxy, moto, stored, read_ahead_bytes=2**20), truth)
+    assert time.monotonic() - begun < 60
+    stalled = [request for request in proxy.requests if request.fault]
+    assert len(stalled) == 3
+    for request in stalled:  # what its last step lacked is asked for again
+        stop = request.range.rpartition("-")[2]
+        again = [each for each in proxy.requests if each.path == request.path and not each.fault]
+        assert sum(each.range.endswith(f"-{stop}") for each in again) == 1
 
 
 def test_samples_come_whole_through_a_bad_network(proxy, moto, stored, truth):
