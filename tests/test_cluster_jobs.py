@@ -127,10 +127,13 @@ def test_a_job_that_fails_says_so_and_its_exit_code_too(cluster: Addresses, chec
 
 
 def test_rays_client_makes_the_same_tree(
-    cluster: Addresses, tmp_path: Path, expected: dict[str, str]
+    cluster: Addresses, checkout: Path, tmp_path: Path, expected: dict[str, str]
 ) -> None:
     command = [sys.executable, "-m", "pipeline.cli", "build", "digits", "--set", *RECIPES["small"]]
     command += ["--out", str(tmp_path / "r"), "--ray-address", cluster.client]
+    brought = tmp_path / "environment.yaml"
+    brought.write_text(f"working_dir: {checkout}\nenv_vars: {{OMP_NUM_THREADS: '1'}}\n")
+    command += ["--ray-runtime-env", str(brought)]
     done = subprocess.run(
         command,
         cwd=ROOT,
