@@ -34,7 +34,12 @@ def serve(kind: type[S], folder: Path) -> Iterator[S]:
             fcntl.flock(alone, fcntl.LOCK_EX)
             if not server.processes():
                 command = [sys.executable, "-m", "tests.servers", kind.__name__, str(folder)]
-                subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True)
+                subprocess.Popen(
+                    command,
+                    cwd=Path(__file__).parents[2],
+                    stdout=subprocess.DEVNULL,  # else whoever reads this user's waits for the last one's
+                    start_new_session=True,
+                )
                 server.start()
         yield server
     finally:
