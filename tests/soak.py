@@ -120,7 +120,8 @@ class Soak:
         finally:
             driver.kill()
         if code not in (0, -signal.SIGKILL):  # which may come before it has said anything
-            wait_until(lambda: _LAST.search(log.read_text()) is not None, lambda: log.read_text())
+            assert code in (1, -signal.SIGABRT), log.read_text()  # by which Ray ends a process
+            wait_until(lambda: _LAST.search(log.read_text()) is not None, log.read_text)
         return code
 
     def command(self, prefix: str, recipe: str) -> list[str]:

@@ -89,6 +89,18 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | TOKEN,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
 def submitted(
     cluster: Addresses, checkout: Path, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -96,15 +108,7 @@ def submitted(
     command = [RAY, "job", "submit", "--address", cluster.jobs, "--working-dir", ".", "--"]
     command += ["env", *(f"{name}={value}" for name, value in environment.items())]
     command += [sys.executable, "-m", "pipeline.cli", *arguments]
-    return subprocess.run(
-        command,
-        cwd=checkout,
-        env=os.environ | TOKEN,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return run(command, checkout)
 
 
 def test_a_submitted_job_makes_the_same_tree_and_brings_its_code(
@@ -134,14 +138,6 @@ def test_rays_client_makes_the_same_tree(
     brought = tmp_path / "environment.yaml"
     brought.write_text(f"working_dir: {checkout}\nenv_vars: {{OMP_NUM_THREADS: '1'}}\n")
     command += ["--ray-runtime-env", str(brought)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | TOKEN,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = run(command, ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert tree(tmp_path / "r") == expected

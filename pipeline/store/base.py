@@ -11,8 +11,8 @@ from pipeline.errors import DreamshardsError, PassingFault
 
 Bytes = bytes | bytearray | memoryview
 
-PIECE_BYTES = 8 << 20
-"""How much of a file is held at once where all of it passes by."""
+PIECE_BYTES = 16 << 20
+"""A larger read is made of requests of this size; so much is held at once where a whole object passes by."""
 
 
 class StoreError(DreamshardsError):
@@ -165,7 +165,7 @@ class Store(ABC):
         """
 
     def read_pieces(self, path: str, num_bytes: int) -> Iterator[bytes]:
-        """Yield the content of an object of `num_bytes` bytes, in pieces of up to 8 MiB.
+        """Yield the content of an object of `num_bytes` bytes, in pieces of up to 16 MiB.
 
         Raises:
             StoreError: it cannot be read, or ends before.

@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pipeline.publish import reserve
 from pipeline.store.base import (
+    PIECE_BYTES,
     Bytes,
     Entry,
     MissingObjectError,
@@ -36,9 +37,8 @@ from pipeline.store.settings import StoreSettings, public_text
 
 T = TypeVar("T")
 
-PIECE_BYTES = 16 << 20
-"""A larger read is made of requests of this size, some at once: each is begun again where it was cut."""
 _REQUESTS_AT_ONCE = 4
+"""Of one large read; each is begun again where it was cut."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
