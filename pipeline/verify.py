@@ -276,11 +276,13 @@ class _Sum(NamedTuple):
 
 
 def _sum(root: Store, file: str) -> _Sum:
-    num_bytes, sha256, piece = root.size(file), hashlib.sha256(), b""
-    for more in root.read_pieces(file, num_bytes):
-        sha256.update(more)
-        piece = piece[-len(tar.END_OF_ARCHIVE) :] + more
-    return _Sum(num_bytes, sha256.hexdigest(), piece.endswith(tar.END_OF_ARCHIVE))
+    num_bytes, sha256, end = root.size(file), hashlib.sha256(), b""
+    size = len(tar.END_OF_ARCHIVE)
+    for piece in root.read_pieces(file, num_bytes):
+        sha256.update(piece)
+        end = (end + piece[-size:])[-size:]
+        del piece  # before the next is read
+    return _Sum(num_bytes, sha256.hexdigest(), end == tar.END_OF_ARCHIVE)
 
 
 # ── replay ──

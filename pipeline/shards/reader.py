@@ -100,6 +100,7 @@ def _checked(
         source = store.folder / file
         for piece in store.read_pieces(file, num_bytes):
             found.update(piece)
+            del piece  # before the next is read
     elif columns is None or num_bytes <= WHOLE_BYTES:
         source = store.read(file)
         found.update(source)

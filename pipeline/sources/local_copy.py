@@ -99,6 +99,7 @@ def _fetch(store: Store, name: str, num_bytes: int, folder: Path) -> str:
             for piece in store.read_pieces(name, num_bytes):
                 digest.update(piece)
                 file.write(piece)
+                del piece  # before the next is fetched
                 progress.show(file.tell() >> 20)
             file.flush()
             os.fsync(file.fileno())
