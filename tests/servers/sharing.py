@@ -29,9 +29,9 @@ def serve(kind: type[S], folder: Path) -> Iterator[S]:
     skip_without(kind)
     users = _join(folder)
     try:
-        server = kind(folder)
         with (folder / "starting").open("ab") as alone:
             fcntl.flock(alone, fcntl.LOCK_EX)
+            server = kind(folder)  # the first settles on its ports
             if not server.processes():
                 command = [sys.executable, "-m", "tests.servers", kind.__name__, str(folder)]
                 subprocess.Popen(
