@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import random
@@ -298,6 +299,9 @@ def test_a_read_goes_on_at_the_byte_where_it_was_cut_every_time(
     assert through.read_range("x", 1000, 4 * MIB) == content[1000 : 1000 + 4 * MIB]
     asked = [request.range for request in proxy.requests if request.method == "GET"]
     assert len(asked) == len(set(asked))  # none of them began where one had begun before
+    starts = [int(each.partition("=")[2].partition("-")[0]) for each in asked]
+    strides = [later - start for start, later in itertools.pairwise(starts) if later > start]
+    assert set(strides) == {fault.after}  # type: ignore[attr-defined]
 
 
 def test_a_body_that_is_short_is_asked_on_and_never_taken_for_whole(

@@ -361,7 +361,8 @@ class Piece:
 
     Attributes:
         done: how many of its bytes have arrived.
-        step: how many bytes are taken at a time, 0 as the store likes; fewer after a failure.
+        step: how many bytes to ask for at a time where what a failed step brought is lost, 0 as many as
+            the store likes; fewer after a failure.
     """
 
     reading: Reading

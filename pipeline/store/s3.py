@@ -31,8 +31,7 @@ _TIMEOUT_S = 30.0
 """A connection on which nothing has moved for so long is stalled."""
 _CONNECTIONS = 32
 _STEP_BYTES = 1 << 20
-"""Bytes of an answer are taken in steps of this size: what a cut costs at most."""
-_SMALLEST_STEP_BYTES = 16 << 10
+"""Of an answer, as many bytes are taken at a time as have come, and no more than this."""
 _PAGE_KEYS = 1000
 _OLD_S = 24 * 3600
 """A half-written upload of this age is nobody's any more."""
@@ -114,12 +113,8 @@ class S3Store(RemoteStore):
             return
         with answer["Body"] as body:
             piece.reading.meet(self._version_of(path, answer, start))
-            while room := piece.room(piece.step or _STEP_BYTES):
-                try:
-                    content = body.read(len(room))
-                except Exception:
-                    piece.step = max(_SMALLEST_STEP_BYTES, len(room) // 4)
-                    raise
+            while room := piece.room(_STEP_BYTES):
+                content = body.read1(len(room))
                 if not content:
                     raise botocore.exceptions.IncompleteReadError(
                         actual_bytes=piece.done, expected_bytes=piece.done + len(room)
