@@ -8,7 +8,8 @@ an offset: a slice of an array costs as much as copying a hundred bytes.
 
 Compiled code is cached on disk. Numba checks a cached kernel against its own file alone, not against those
 whose kernels it calls, so ours live in a folder named by the source of all of them: an edited or upgraded
-package never runs an old kernel.
+package never runs an old kernel. Where that source lies does not matter: Ray unpacks the code of a job at a
+new path for every change to any of its files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -38,6 +41,40 @@ def _cache_folder() -> Path:
 
 
 _CACHE_FOLDER = _cache_folder()
+
+
+@cache
+def _sha256(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+class KernelLocator:
+    """Tells numba where a kernel is cached: by its module and line, in the folder named by all sources."""
+
+    def __init__(self, function: FunctionType, file: str) -> None:
+        self._folder, self._file = _CACHE_FOLDER / function.__module__, file
+        self._line = function.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, function: FunctionType, file: str) -> KernelLocator:
+        """Return that of a function in a file."""
+        return cls(function, file)
+
+    def ensure_cache_path(self) -> None:
+        """Make its folder."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        """Return its folder."""
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        """Return what differs when the file does."""
+        return _sha256(self._file)
+
+    def get_disambiguator(self) -> str:
+        """Return what tells functions of one name apart."""
+        return str(self._line)
 
 
 def kernel(function: F) -> F:
@@ -88,10 +125,10 @@ def compile_once(name: str, use: Callable[[], object]) -> None:
 
 
 def _compiled(function: F, inline: str) -> F:
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_CACHE_FOLDER)  # read when the decorator runs
+    before = numba.config.CACHE_LOCATOR_CLASSES
+    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.KernelLocator"  # read when the decorator runs
     try:
         options = {"cache": True, "nogil": True, "error_model": "numpy", "inline": inline}
         return cast(F, numba.njit(**options)(function))
     finally:
-        numba.config.CACHE_DIR = before
+        numba.config.CACHE_LOCATOR_CLASSES = before
