@@ -228,8 +228,8 @@ class Proxy:
 
     def _serve(self, client: socket.socket) -> None:
         """Pass the requests of one connection, one after the other."""
-        peer = _Peer(client)
         with suppress(OSError, EOFError, ValueError):  # one side is gone: the other learns it below
+            peer = _Peer(client)
             while self._pass(peer):
                 pass
         self._end(client)

@@ -364,7 +364,7 @@ def aliases(depth: int) -> str:
         (aliases(12), "aliases that stand for 100,000 values or more"),
         (aliases(9).replace("[", "{").replace("]", "}").replace("x, ", ""), "."),
         ("seed: &s [*s]", "for themselves"),
-        ("seed: " + "[" * 1500, "nested too deeply"),
+        ("seed: " + "[\n" * 1500, "nested too deeply"),
         ("seed: " + "9" * 5000, "limit"),
         ("seed: 2020-99-99", "month must be"),
     ],
