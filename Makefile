@@ -12,6 +12,9 @@ UV     := uv==0.13.9
 # A process that may not keep byte-code compiles scikit-learn and Ray afresh each time: seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
+# One more process than there are cores: tests of clusters, servers and networks mostly wait.
+PYTEST = $(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadgroup
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUILD := $(BIN)/dreamshards build
@@ -73,10 +76,10 @@ train-videos: $(READY) ## the embedded videos four ways, clean, frame, single an
 	  $(RUNS)/videos-zoom/evaluation --out $(RUNS)/videos-comparison
 
 test: $(READY) ## run the tests, less those that take many seconds
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(READY) ## run every test
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(PYTEST) $(ARGS)
 
 servers: $(READY) ## install the store servers that tests run: Ceph (Debian, as root) and OpenStack Swift
 	@sh tests/servers/install.sh $(BIN)/uv $(BIN)/python $(SWIFT)

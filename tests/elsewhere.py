@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 
-def without_avx(script: str, folder: Path) -> list[str]:
-    """Run a program from the project's root, kernels compiled anew in `folder`; return its words."""
+def without_avx(script: str, *arguments: str) -> list[str]:
+    """Run a program from the project's root on that processor; return its words.
+
+    Its kernels are cached too, in a folder of their own.
+    """
     plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, **plain, "NUMBA_CACHE_DIR": str(folder / "kernels")},
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, **plain},
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,

@@ -72,6 +72,7 @@ def build_together(uri: str, barrier: Barrier, reports: Any) -> None:
     reports.put((report.num_built, report.dataset["digest"]))
 
 
+@pytest.mark.slow
 def test_two_drivers_at_once_make_the_root_that_one_makes(
     any_store: Server, prefix: str, whole: Path
 ) -> None:

@@ -27,6 +27,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny(tmp_path_factory.mktemp("remote"))
 
 
+@pytest.mark.slow
 def test_every_command_takes_a_uri(
     any_store: Server,
     prefix: str,
@@ -89,6 +90,7 @@ def test_what_is_no_root_is_told(uri: str, capsys: pytest.CaptureFixture[str]) -
         )
 
 
+@pytest.mark.slow
 def test_faults_are_those_that_the_same_files_have_in_a_folder(
     moto: Moto, prefix: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

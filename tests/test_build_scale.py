@@ -39,6 +39,7 @@ def test_a_driver_takes_no_more_for_a_hundred_times_the_shards(small: dict[str, 
     assert max(peaks) < 1.15 * min(peaks)
 
 
+@pytest.mark.slow
 def test_a_driver_that_goes_on_lists_page_by_page_and_takes_no_more(small: dict[str, Any]) -> None:
     resumed = measured("scale_driver", 100, 40)
     print(json.dumps(resumed))

@@ -169,6 +169,7 @@ def test_only_missing_files_are_written(capsys: pytest.CaptureFixture[str]) -> N
     assert Path("d/gabor/gabor-000001.png").stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     """Killed while it makes pictures: what was made is kept, the result is that of a whole run."""
     arguments = ["pictures", "dead-leaves", "--size", "48", "--count", "1000", "--inline"]

@@ -19,6 +19,8 @@ from pipeline.executor.versions import source_digest
 from tests import cluster_lab
 from tests.cluster_lab import Lab
 
+pytestmark = pytest.mark.xdist_group("nodes")
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
@@ -67,6 +69,7 @@ def test_a_fault_of_every_node_is_met_ten_times_and_then_told(lab: Lab) -> None:
     assert sorted(found, key=lambda crashed: crashed.job) == expected
 
 
+@pytest.mark.slow
 def test_jobs_lost_with_their_node_run_again_on_others(lab: Lab) -> None:
     found, lost = lab.run(cluster_lab.run_with_a_node_lost)
     assert [job for job, _ in found] == list(range(40))
@@ -182,6 +185,7 @@ def test_jobs_ended_for_want_of_memory_run_again_on_other_nodes(lab: Lab) -> Non
     assert short not in {node for _, node in found}
 
 
+@pytest.mark.slow
 def test_a_runtime_environment_reaches_the_workers(lab: Lab) -> None:
     content = {"env_vars": {"DREAMSHARDS_TRIED": "yes"}}
     assert lab.run(cluster_lab.run_with_runtime_env, content, "DREAMSHARDS_TRIED") == "yes"

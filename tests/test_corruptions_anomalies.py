@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,9 +31,10 @@ def test_golden_pictures() -> None:
     assert _golden() == GOLDEN
 
 
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_corruptions_anomalies import _golden; print(_golden())"
-    assert without_avx(script, tmp_path) == [GOLDEN]
+    assert without_avx(script) == [GOLDEN]
 
 
 @pytest.mark.parametrize("kind", ANOMALIES)

@@ -58,9 +58,9 @@ def test_bytes_are_pinned():
 
 
 @pytest.mark.slow
-def test_bytes_are_the_same_without_avx(tmp_path):
+def test_bytes_are_the_same_without_avx():
     script = "from tests.test_corruptions_bytes import digests; print(*digests().values())"
-    assert without_avx(script, tmp_path) == list(PINNED.values())
+    assert without_avx(script) == list(PINNED.values())
 
 
 @pytest.mark.parametrize("name", C)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -60,9 +59,9 @@ def test_golden_pictures() -> None:
 
 
 @pytest.mark.slow
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_corruptions_cbar import _golden; print(_golden())"
-    assert without_avx(script, tmp_path) == [GOLDEN]
+    assert without_avx(script) == [GOLDEN]
 
 
 def test_each_benchmark_has_ten() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +43,9 @@ def test_golden_sequences() -> None:
 
 
 @pytest.mark.slow
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_corruptions_perturbations import _golden; print(_golden())"
-    assert without_avx(script, tmp_path) == [GOLDEN]
+    assert without_avx(script) == [GOLDEN]
 
 
 @pytest.mark.parametrize("name", PERTURBATIONS)

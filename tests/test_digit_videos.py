@@ -298,6 +298,7 @@ def test_splits_are_kept_apart_and_a_count_takes_as_many_of_each_class(few: Path
         opened("test", count=11)
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_bytes(few: Path) -> None:
     source = opened("unknown")
     code = (

@@ -90,6 +90,7 @@ def test_same_inputs_same_bytes(made, page, tmp_path):
     assert again.read_text(encoding="utf-8") == page.source
 
 
+@pytest.mark.slow
 def test_needs_neither_torch_nor_ray():
     code = "import sys, evaluation.report; sys.exit(', '.join({'torch', 'ray'} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -122,6 +122,7 @@ def test_what_is_no_address_is_refused(address: str, monkeypatch: pytest.MonkeyP
         assert RayExecutor(address).num_workers >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 @pytest.mark.parametrize("reply", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_a_port_that_is_not_rays_is_refused_in_seconds(scheme: str, reply: bytes | None) -> None:

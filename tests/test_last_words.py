@@ -84,6 +84,7 @@ with last_words({WORDS!r}):
     assert text.startswith(f"shards 3/9\r\n{WORDS}")
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_says_how_to_go_on(dreamshards: Runner, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.cli", "build", "digits", "--inline", "--out", "r"]
     command += ["--set", "mixing_set.count=8", "shards.samples_per_shard=20"]

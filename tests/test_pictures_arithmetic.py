@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,9 +35,10 @@ def test_golden_bits() -> None:
     assert _golden() == GOLDEN
 
 
-def test_a_processor_without_avx_computes_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_processor_without_avx_computes_the_same_bits() -> None:
     script = "from tests.test_pictures_arithmetic import _golden; print(_golden())"
-    assert without_avx(script, tmp_path) == [GOLDEN]
+    assert without_avx(script) == [GOLDEN]
 
 
 @unhurried

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -44,12 +43,13 @@ def test_golden_pictures(shapes: Shapes) -> None:
     assert _golden(shapes) == GOLDEN[shapes]
 
 
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = (
         "from tests.test_pictures_dead_leaves import _golden; "
         "print(_golden('squares'), _golden('mixed'))"
     )
-    assert without_avx(script, tmp_path) == [GOLDEN["squares"], GOLDEN["mixed"]]
+    assert without_avx(script) == [GOLDEN["squares"], GOLDEN["mixed"]]
 
 
 def test_order_changes_nothing() -> None:

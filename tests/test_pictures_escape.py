@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +43,7 @@ def test_golden_pictures(size: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     """One process for pictures and zooms, as it compiles all kernels anew."""
     script = (
         "from tests import test_pictures_escape as stills, test_pictures_zoom as zooms;"
@@ -53,7 +52,7 @@ def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
     from tests import test_pictures_zoom
 
     expected = [GOLDEN[36], *test_pictures_zoom.GOLDEN.values()]
-    assert without_avx(script, tmp_path) == expected
+    assert without_avx(script) == expected
 
 
 def test_order_does_not_matter() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cmath
 import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,9 +50,9 @@ def test_golden_pictures(size: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_pictures_flame import _golden; print(_golden(36), _golden(100))"
-    assert without_avx(script, tmp_path) == [GOLDEN[36], GOLDEN[100]]
+    assert without_avx(script) == [GOLDEN[36], GOLDEN[100]]
 
 
 def test_seeds_indices_and_attempts_give_different_pictures() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,9 +42,10 @@ def test_golden_pictures() -> None:
     assert _golden() == GOLDEN
 
 
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_pictures_fractaldb import _golden; print(_golden())"
-    assert without_avx(script, tmp_path) == [GOLDEN]
+    assert without_avx(script) == [GOLDEN]
 
 
 def test_order_and_the_memory_of_categories_change_nothing() -> None:

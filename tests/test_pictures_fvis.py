@@ -122,6 +122,7 @@ def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         load_network()
 
 
+@pytest.mark.slow
 def test_pictures_are_busy_colourful_and_unclipped() -> None:
     """The gate of visualisations: 3 bits of luminance entropy and neighbours that agree by 0.2."""
     pictures = render_fvis_batch(SHARED, range(96), 0, 36)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,9 +39,10 @@ def test_golden_pictures(size: int) -> None:
     assert _golden(size) == GOLDEN[size]
 
 
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_pictures_gabor import _golden; print(_golden(36), _golden(96))"
-    assert without_avx(script, tmp_path) == [GOLDEN[36], GOLDEN[96]]
+    assert without_avx(script) == [GOLDEN[36], GOLDEN[96]]
 
 
 def test_seeds_indices_and_attempts_give_different_pictures() -> None:

@@ -164,7 +164,7 @@ def test_a_processor_without_avx_decides_alike(tmp_path: Path) -> None:
     config = load_pictures("ifs", (), {"count": 64, "size": 36})
     pictures = open_pictures(config, InlineExecutor())
     assert pictures.tallies[0].drawn > 64
-    assert without_avx(script, tmp_path) == [pictures.digest]
+    assert without_avx(script) == [pictures.digest]
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:

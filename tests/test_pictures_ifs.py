@@ -58,9 +58,10 @@ def test_golden_pictures(size: int) -> None:
     assert _golden(size) == GOLDEN[size]
 
 
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_pictures_ifs import _golden; print(_golden(36), _golden(128))"
-    assert without_avx(script, tmp_path) == [GOLDEN[36], GOLDEN[128]]
+    assert without_avx(script) == [GOLDEN[36], GOLDEN[128]]
 
 
 def test_chunks_and_their_order_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

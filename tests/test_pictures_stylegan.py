@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,9 +45,9 @@ def test_golden_pictures() -> None:
 
 
 @pytest.mark.slow
-def test_a_processor_without_avx_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_a_processor_without_avx_makes_the_same_bytes() -> None:
     script = "from tests.test_pictures_stylegan import _golden; print(_golden())"
-    assert without_avx(script, tmp_path) == [GOLDEN]
+    assert without_avx(script) == [GOLDEN]
 
 
 def test_order_changes_nothing() -> None:

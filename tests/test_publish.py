@@ -51,6 +51,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
     monkeypatch.setattr(publish.ctypes, "get_errno", lambda: reason)
 
 
+@pytest.mark.slow
 def test_a_shard_past_the_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     program = f"import resource; {limit}\nfrom pipeline.cli import main; raise SystemExit(main())"

@@ -24,6 +24,11 @@ from training import config
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+INLINE = tuple(
+    f"dreamshards {what}"
+    for what in ("build cifar10", "build digits", "pictures blend", "pictures fvis")
+)
+"""Run without Ray, whose start takes longer than they do; the others have it."""
 
 
 def blocks(language: str) -> list[str]:
@@ -93,6 +98,8 @@ def test_every_command_runs_in_the_order_of_the_page(workplace: Path, ray_addres
             command += " --set mixing_set.count=200"  # of 10,000: this is not about their number
         # another test's cluster may be the last to have started on this machine
         cluster = {"RAY_ADDRESS": ray_address} if "--ray-address auto" in command else {}
+        if command.startswith(INLINE) and not cluster:
+            command += " --inline"
         run(workplace, command, **cluster)
     assert (workplace / "datasets/digits.preview/index.html").exists()
     assert list((workplace / "datasets/digit-videos.preview").glob("strip-*.mp4"))

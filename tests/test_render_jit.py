@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cluster import ROOT
 
 USE = (
@@ -19,12 +21,13 @@ USE = (
 )
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_once_for_one_source_wherever_it_lies(tmp_path: Path) -> None:
-    def use(name: str) -> list[str]:
+    def use(name: str, **processor: str) -> list[str]:
         """Run a kernel of one copy; return what it made, and how often it was loaded and compiled."""
         done = subprocess.run(
             [sys.executable, "-c", USE],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")},
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")} | processor,
             cwd=tmp_path / name,
             capture_output=True,
             text=True,
@@ -50,4 +53,6 @@ def test_kernels_are_compiled_once_for_one_source_wherever_it_lies(tmp_path: Pat
     assert use("elsewhere") == ["76", "1", "0"]
     assert use("changed") == ["74", "0", "1"]
     assert use("helper") == ["76", "0", "1"]  # kernels call one another across files
+    assert use("first", NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == ["76", "0", "1"]
+    assert len(list((tmp_path / "kernels").iterdir())) == 4
     assert use("first") == ["76", "1", "0"]

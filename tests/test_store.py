@@ -264,7 +264,8 @@ def test_wrong_keys_and_missing_buckets_are_refused_at_once_with_a_remedy(
     "fault",
     [
         *(Drop(), Lose(), Answer(503, "SlowDown"), Answer(500, "InternalError")),
-        *(Answer(429, "TooManyRequests"), Stall(60)),
+        Answer(429, "TooManyRequests"),
+        pytest.param(Stall(60), marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -287,6 +288,7 @@ def test_every_kind_of_request_outlasts_faults(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [Cut(MIB), Cut(100_000), Stall(60, after=3 * MIB)], ids=str)
 def test_a_read_goes_on_at_the_byte_where_it_was_cut_every_time(
     through: S3Store, proxy: Proxy, fault: object, monkeypatch: pytest.MonkeyPatch

@@ -94,6 +94,7 @@ def test_a_build_is_the_one_in_a_folder(
     assert tree(tmp_path / "copy") == tree(tmp_path / "d")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_clear_error(options: str) -> None:
     with pytest.raises(StoreError, match="no bucket 'none'; make it, for example with `gcloud"):
         list(opened(f"gs://none/p?{options}").entries())

@@ -214,6 +214,7 @@ def test_a_process_forked_while_it_is_fetched_does_not_hold_it(tmp_path):
     children[0].join()
 
 
+@pytest.mark.slow
 def test_killed_fifty_times_then_read_by_eight_at_once(tmp_path):
     most, chance = 30_000, random.Random(0)
     begun = FORK.Semaphore(0)

@@ -273,6 +273,7 @@ def test_a_stateful_loader_with_workers_keeps_to_its_batches_and_ranks(codec_roo
         next(iter(other))
 
 
+@pytest.mark.slow
 def test_states_of_another_root_or_too_many_ranks_are_refused(codec_roots):
     state = open_stream(codec_roots["npy"]).state_dict(batches=4)
     with pytest.raises(

@@ -115,6 +115,7 @@ def test_keys_tell_positions() -> None:
         positions_of(["0000-0000000001", "12"])
 
 
+@pytest.mark.slow
 def test_r3d_18_learns_as_in_the_experiment(roots: tuple[Path, Path], tmp_path: Path) -> None:
     """From trained weights the head alone learns, norms keep their statistics, and the rate ends at 0.195."""
     torch.manual_seed(0)
@@ -137,6 +138,7 @@ def test_r3d_18_learns_as_in_the_experiment(roots: tuple[Path, Path], tmp_path: 
             assert same, name
 
 
+@pytest.mark.slow
 def test_r3d_18_learns_whole(roots: tuple[Path, Path], tmp_path: Path) -> None:
     fields = ["model.weights=null", "model.feature_extract=false", "epochs=1", "batch_size=18"]
     places = [f"data.train={roots[1]}", "data.test=null"]

@@ -413,6 +413,7 @@ def test_bfloat16_learns_too(tmp_path: Path, train_root: Path) -> None:
     assert rows[1]["train_loss"] < rows[0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_a_compiled_network_learns_the_same(
     tmp_path: Path, train_root: Path, test_root: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +516,7 @@ def test_live_training_gives_the_weights_of_training_from_shards(
     assert same_weights(whole / "last.pt", tmp_path / "run" / "last.pt")
 
 
+@pytest.mark.slow
 def test_a_live_run_killed_in_mid_epoch_goes_on_to_the_same_weights(
     whole: Path,
     train_root: Path,

@@ -9,7 +9,8 @@ an offset: a slice of an array costs as much as copying a hundred bytes.
 Compiled code is cached on disk. Numba checks a cached kernel against its own file alone, not against those
 whose kernels it calls, so ours live in a folder named by the source of all of them: an edited or upgraded
 package never runs an old kernel. Where that source lies does not matter: Ray unpacks the code of a job at a
-new path for every change to any of its files.
+new path for every change to any of its files. The folder is that of one kind of processor too: of two hosts
+that share a home and save a kernel at once, numba would let one's machine code pass for the other's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
 
@@ -36,8 +38,18 @@ def _cache_folder() -> Path:
         content = path.read_bytes()
         if b"pipeline.render.jit import" in content or path.parent == Path(__file__).parent:
             digest.update(content)
+    digest.update(f"{numba.__version__} {_processor()}".encode())
     named = numba.config.CACHE_DIR
     return (Path(named) if named else cache_folder("kernels")) / digest.hexdigest()[:16]
+
+
+def _processor() -> tuple[str, str]:
+    """Return the name and the features of the processor that kernels are compiled for."""
+    name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
+    return (
+        llvmlite.binding.get_host_cpu_name() if name is None else name,
+        llvmlite.binding.get_host_cpu_features().flatten() if features is None else features,
+    )
 
 
 _CACHE_FOLDER = _cache_folder()
