@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,3 +57,21 @@ def test_kernels_are_compiled_once_for_one_source_wherever_it_lies(tmp_path: Pat
     assert use("first", NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == ["76", "0", "1"]
     assert len(list((tmp_path / "kernels").iterdir())) == 4
     assert use("first") == ["76", "1", "0"]
+
+
+@pytest.mark.parametrize("variable", ["NUMBA_CACHE_DIR", "DREAMSHARDS_CACHE"])
+@pytest.mark.parametrize("use", [USE, "from pipeline.render import jit; jit.compile_once('x', id)"])
+def test_a_cache_that_cannot_be_written_is_told(variable: str, use: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", use],
+        env=os.environ | {"NUMBA_CACHE_DIR": "", variable: "/proc/none"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.search(
+        r"DreamshardsError: cannot keep compiled kernels in /proc/none/\S+: No such file or directory; "
+        rf"set {variable} to a folder that can be written$",
+        done.stderr,
+    )

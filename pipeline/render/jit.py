@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -28,6 +29,7 @@ import numba
 import numpy as np
 
 from pipeline.cache import cache_folder
+from pipeline.errors import DreamshardsError
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -73,8 +75,13 @@ class KernelLocator:
         return cls(function, file)
 
     def ensure_cache_path(self) -> None:
-        """Make its folder."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Make its folder.
+
+        Raises:
+            DreamshardsError: it cannot be made.
+        """
+        with _kept():
+            self._folder.mkdir(parents=True, exist_ok=True)
 
     def get_cache_path(self) -> str:
         """Return its folder."""
@@ -124,16 +131,33 @@ def compile_once(name: str, use: Callable[[], object]) -> None:
     Args:
         name: of the set of kernels that `use` runs.
         use: called once.
+
+    Raises:
+        DreamshardsError: compiled kernels cannot be kept where they should be.
     """
     if not is_compiled(name):
-        _CACHE_FOLDER.mkdir(parents=True, exist_ok=True)
-        with (_CACHE_FOLDER / f"{name}.lock").open("a") as lock:
+        with _kept():
+            _CACHE_FOLDER.mkdir(parents=True, exist_ok=True)
+            opened = (_CACHE_FOLDER / f"{name}.lock").open("a")
+        with opened as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not is_compiled(name):
                 use()
                 (_CACHE_FOLDER / f"{name}.compiled").touch()
                 return
     use()
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        variable = "NUMBA_CACHE_DIR" if numba.config.CACHE_DIR else "DREAMSHARDS_CACHE"
+        raise DreamshardsError(
+            f"cannot keep compiled kernels in {_CACHE_FOLDER}: {error.strerror or error}; "
+            f"set {variable} to a folder that can be written"
+        ) from error
 
 
 def _compiled(function: F, inline: str) -> F:
