@@ -1,10 +1,12 @@
-"""The benchmarks' own files, read where they lie: arrays of CIFAR-C and CIFAR-P, folders of pictures."""
+"""The benchmarks' own files, read where they lie: arrays of CIFAR-C and CIFAR-P, folders of pictures.
+
+Arrays in an object store are fetched once, into the cache.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ from evaluation.sets import open_live
 from pipeline.errors import DreamshardsError
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sources.folder_listing import list_folder
+from pipeline.sources.local_copy import local_copy
+from pipeline.store import LocalStore, RemoteStore, Root, Store, names_in, open_store
 
 _LABELS = "labels.npy"
 _SEQUENCES = (*SEQUENCES, "spatter")  # which is in CIFAR-P's own list, in the place of snow
@@ -34,7 +38,7 @@ _UP_TO = 64  # px: smaller pictures are not cut out of larger ones, in the publi
 
 
 def open_corruption_arrays(
-    folder: Path, name: str, kind: Kind, num_classes: int, classes: list[str]
+    root: Root, name: str, kind: Kind, num_classes: int, classes: list[str]
 ) -> OpenSet:
     """Open CIFAR-10-C, CIFAR-100-C or a C-bar of either: NAME.npy, uint8 [5·n, S, S, 3], and labels.npy.
 
@@ -44,23 +48,24 @@ def open_corruption_arrays(
         DreamshardsError: a file is missing, unreadable, or of another type or shape, or labels are not those
             of `num_classes` classes.
     """
+    store = open_store(root)
     known = COMMON_CORRUPTIONS if kind == "c" else C_BAR_CIFAR
-    names = _present(folder, known)
-    labels = _map(folder / _LABELS)
+    names = _present(store, known)
+    labels = _map(store, _LABELS)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
-        raise _wrong(folder / _LABELS, labels, "whole numbers [5·n]")
+        raise _wrong(store.address(_LABELS), labels, "whole numbers [5·n]")
     low, high = int(labels.min()), int(labels.max())
     if low != 0 or high != num_classes - 1:
         raise DreamshardsError(
-            f"{folder / _LABELS}: labels from {low} to {high}; allowed: 0 to {num_classes - 1}, for the "
-            f"checkpoint has {num_classes} classes; give the files of its data set"
+            f"{store.address(_LABELS)}: labels from {low} to {high}; allowed: 0 to {num_classes - 1}, for "
+            f"the checkpoint has {num_classes} classes; give the files of its data set"
         )
-    arrays = {each: _map(folder / f"{each}.npy") for each in names}
+    arrays = {each: _map(store, f"{each}.npy") for each in names}
     for each, array in arrays.items():
         square = array.ndim == 4 and array.shape[1] == array.shape[2] and array.shape[3] == 3
         if not square or array.dtype != np.uint8 or len(array) != len(labels) or len(array) % 5:
             allowed = f"uint8 [{len(labels)}, S, S, 3], a multiple of 5"
-            raise _wrong(folder / f"{each}.npy", array, allowed)
+            raise _wrong(store.address(f"{each}.npy"), array, allowed)
     num = len(labels) // len(SEVERITIES)
     parts = [
         Part(each, level, place * len(SEVERITIES) + level - 1, num)
@@ -77,29 +82,30 @@ def open_corruption_arrays(
     return OpenSet(
         name,
         kind,
-        str(folder),
-        _digest([folder / _LABELS, *(folder / f"{each}.npy" for each in names)]),
+        str(store),
+        _digest(store, [_LABELS, *(f"{each}.npy" for each in names)]),
         classes,
         parts,
         benchmark_parts(kind, names),
-        _one_shape(folder, arrays)[1:],
+        _one_shape(store, arrays)[1:],
         read,
     )
 
 
-def open_sequence_arrays(folder: Path, name: str) -> OpenSet:
+def open_sequence_arrays(root: Root, name: str) -> OpenSet:
     """Open CIFAR-10-P or CIFAR-100-P: NAME.npy, uint8 [n, F, S, S, 3], F by kind of sequence.
 
     Raises:
         DreamshardsError: no file of the benchmark, or one that is unreadable or of another type or shape.
     """
-    names = _present(folder, _SEQUENCES)
-    arrays = {each: _map(folder / f"{each}.npy") for each in names}
+    store = open_store(root)
+    names = _present(store, _SEQUENCES)
+    arrays = {each: _map(store, f"{each}.npy") for each in names}
     for each, array in arrays.items():
         square = array.ndim == 5 and array.shape[2] == array.shape[3] and array.shape[4] == 3
         if not square or array.dtype != np.uint8 or len(array) == 0 or array.shape[1] < 2:
             raise _wrong(
-                folder / f"{each}.npy", array, "uint8 [n, F, S, S, 3] with 2 frames or more"
+                store.address(f"{each}.npy"), array, "uint8 [n, F, S, S, 3] with 2 frames or more"
             )
     parts = [
         Part(each, None, place, len(arrays[each]), arrays[each].shape[1])
@@ -113,19 +119,17 @@ def open_sequence_arrays(folder: Path, name: str) -> OpenSet:
     return OpenSet(
         name,
         "p",
-        str(folder),
-        _digest([folder / f"{each}.npy" for each in names]),
+        str(store),
+        _digest(store, [f"{each}.npy" for each in names]),
         None,
         parts,
         benchmark_parts("p", names),
-        _one_shape(folder, arrays)[2:],
+        _one_shape(store, arrays)[2:],
         read,
     )
 
 
-def open_image_folder(
-    folder: Path, name: str, kind: Kind, size: int, *, batch_size: int
-) -> OpenSet:
+def open_image_folder(root: Root, name: str, kind: Kind, size: int, *, batch_size: int) -> OpenSet:
     """Open a folder with one sub-folder of pictures per class, cut to `size` px as published.
 
     Above 64 px the shorter side is resized to S + S//7 first (256 for 224), else to S.
@@ -133,22 +137,22 @@ def open_image_folder(
     Raises:
         DreamshardsError: it is not laid out so, or a picture cannot be read.
     """
-    recipe = _still_recipe({"kind": "image-folder", "path": str(folder)}, name, size)
-    return open_live(recipe, str(folder), name, kind, batch_size=batch_size)
+    recipe = _still_recipe("image-folder", open_store(root), name, size)
+    return open_live(recipe, str(open_store(root)), name, kind, batch_size=batch_size)
 
 
-def open_svhn_folder(folder: Path, name: str, size: int, *, batch_size: int) -> OpenSet:
+def open_svhn_folder(root: Root, name: str, size: int, *, batch_size: int) -> OpenSet:
     """Open SVHN's official test file as anomalies, resized to `size` px where that is not 32.
 
     Raises:
         DreamshardsError: it is not of the official form.
     """
-    recipe = _still_recipe({"kind": "svhn", "path": str(folder), "split": "test"}, name, size)
-    return open_live(recipe, str(folder), name, "ood", batch_size=batch_size)
+    recipe = _still_recipe("svhn", open_store(root), name, size, split="test")
+    return open_live(recipe, str(open_store(root)), name, "ood", batch_size=batch_size)
 
 
 def open_corruption_folders(
-    folder: Path, name: str, kind: Kind, size: int, *, batch_size: int
+    root: Root, name: str, kind: Kind, size: int, *, batch_size: int
 ) -> OpenSet:
     """Open ImageNet-C or its C-bar: FOLDER/NAME/SEVERITY with one sub-folder of pictures per class.
 
@@ -157,13 +161,12 @@ def open_corruption_folders(
     Raises:
         DreamshardsError: no folder of the benchmark, or one that is not laid out so.
     """
+    store = open_store(root)
     known = COMMON_CORRUPTIONS if kind == "c" else C_BAR_IMAGENET
-    folders = {
-        (each, level): folder / each / str(level)
-        for each in known
-        for level in SEVERITIES
-        if (folder / each / str(level)).is_dir()
+    tried = {
+        (each, level): store.below(f"{each}/{level}") for each in known for level in SEVERITIES
     }
+    folders = {variant: folder for variant, folder in tried.items() if _is_folder(folder)}
     parts: list[Part] = []
     classes: list[str] = []
     digest = hashlib.sha256()
@@ -191,7 +194,7 @@ def open_corruption_folders(
     return OpenSet(
         name,
         kind,
-        str(folder),
+        str(store),
         digest.hexdigest(),
         classes,
         parts,
@@ -202,73 +205,82 @@ def open_corruption_folders(
     )
 
 
-def holds_arrays(folder: Path) -> bool:
+def holds_arrays(store: Store) -> bool:
     """Tell whether a folder is one of arrays."""
-    return any(folder.glob("*.npy"))
+    return any(name.endswith(".npy") for name in names_in(store))
 
 
-def holds_svhn(folder: Path) -> bool:
+def holds_svhn(store: Store) -> bool:
     """Tell whether a folder has the test file of SVHN."""
-    return (folder / "test_32x32.mat").is_file()
+    return store.exists("test_32x32.mat")
 
 
-def _still_recipe(source: dict[str, Any], name: str, size: int) -> Recipe:
+def _is_folder(store: Store) -> bool:
+    if isinstance(store, LocalStore):
+        return store.folder.is_dir()
+    return any(True for _ in store.entries())
+
+
+def _still_recipe(kind: str, store: Store, name: str, size: int, **source: str) -> Recipe:
     """Return a recipe of a source's pictures as they are, cut to size."""
+    path = store.uri if isinstance(store, RemoteStore) else str(store)
     resize = size if size <= _UP_TO else size + size // 7
     content: dict[str, Any] = {
         "name": name,
         "epochs": 1,
-        "source": source,
+        "source": {"kind": kind, "path": path, **source},
         "transform": {"kind": "center-crop", "size": size, "resize": resize},
         "augmentation": {"family": "clean"},
         "shards": {"codec": "npy"},  # as it is, with no second JPEG compression
     }
-    return parse_recipe(content, f"folder {source['path']}")
+    return parse_recipe(content, f"folder {store}")
 
 
-def _present(folder: Path, known: Sequence[str]) -> list[str]:
-    names = [each for each in known if (folder / f"{each}.npy").is_file()]
+def _present(store: Store, known: Sequence[str]) -> list[str]:
+    there = set(names_in(store))
+    names = [each for each in known if f"{each}.npy" in there]
     if not names:
         raise DreamshardsError(
-            f"{folder}: none of the benchmark's files; allowed: {', '.join(known)}, each with .npy after it"
+            f"{store}: none of the benchmark's files; allowed: {', '.join(known)}, each with .npy after it"
         )
     return names
 
 
-def _map(path: Path) -> npt.NDArray[Any]:
+def _map(store: Store, name: str) -> npt.NDArray[Any]:
+    path = local_copy(store, name)
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DreamshardsError(
-            f"{path}: not a readable .npy file ({error}); fetch it again"
+            f"{store.address(name)}: not a readable .npy file ({error}); fetch it again"
         ) from error
     return array
 
 
-def _wrong(path: Path, array: npt.NDArray[Any], allowed: str) -> DreamshardsError:
-    return DreamshardsError(f"{path}: got {array.dtype} {list(array.shape)}; allowed: {allowed}")
+def _wrong(address: str, array: npt.NDArray[Any], allowed: str) -> DreamshardsError:
+    return DreamshardsError(f"{address}: got {array.dtype} {list(array.shape)}; allowed: {allowed}")
 
 
-def _one_shape(folder: Path, arrays: dict[str, npt.NDArray[Any]]) -> tuple[int, ...]:
+def _one_shape(store: Store, arrays: dict[str, npt.NDArray[Any]]) -> tuple[int, ...]:
     """Return the shape of the first array, after a look whether pictures are of one size in all."""
     sizes = {each: array.shape[-3:] for each, array in arrays.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{each} {list(size)}" for each, size in sizes.items())
         raise DreamshardsError(
-            f"{folder}: pictures of several sizes: {listed}; allowed: one size in all files"
+            f"{store}: pictures of several sizes: {listed}; allowed: one size in all files"
         )
     shape: tuple[int, ...] = next(iter(arrays.values())).shape
     return shape
 
 
-def _digest(paths: Sequence[Path]) -> str:
+def _digest(store: Store, names: Sequence[str]) -> str:
     total = hashlib.sha256()
-    for path in paths:
+    for name in names:
         content = hashlib.sha256()
-        with path.open("rb") as file:
+        with local_copy(store, name).open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 content.update(chunk)
-        total.update(path.name.encode() + content.digest())
+        total.update(name.encode() + content.digest())
     return total.hexdigest()
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.recipe import Recipe, load_recipe, preset_names
 from pipeline.settings import is_yaml_file
 from pipeline.shards.layout import DATASET_NAME, RECIPE_NAME
-from pipeline.store import LocalStore, is_uri, open_store
+from pipeline.store import LocalStore, Store, is_uri, open_store
 from pipeline.store.settings import public_text
 from training.checkpoint import Trained
 
@@ -32,7 +32,7 @@ class Request:
 
     Attributes:
         text: as it was given, without what a URI has of secrets and options.
-        place: a root, a recipe, or a folder of the benchmark's own files.
+        place: a root, a recipe, or a folder of the benchmark's own files, also in an object store.
         name: what to call it, or None for its own.
         label: what it is said to be, or None to recognise it.
         recipe: to be rendered live; else None.
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is a root in an object store."""
+        """Whether it is in an object store."""
         return is_uri(self.place) and not isinstance(open_store(self.place), LocalStore)
 
 
@@ -99,21 +99,20 @@ def open_request(
     name, label, place = request.name, request.label, request.place
     if request.recipe is not None:
         return open_live(request.recipe, place, name, label, batch_size=batch_size)
-    folder = Path(place)
-    if request.is_remote:
+    folder = open_store(place)
+    if any(folder.exists(each) for each in (DATASET_NAME, RECIPE_NAME)):
         cache: dict[str, Any] = {"cache_dir": cache_dir, "cache_bytes": cache_bytes}
+        cache = cache if request.is_remote else {}
         return open_root(place, name, label, batch_size=batch_size, **cache)
-    if is_uri(place) or any((folder / each).exists() for each in (DATASET_NAME, RECIPE_NAME)):
-        return open_root(place, name, label, batch_size=batch_size)
     if label is None:
         raise UsageError(
-            f"--data {request.text!r}: {place} is no root of a build; say what it is: "
-            + ", ".join(f"{each}:{place}" for each in LABELS)
+            f"--data {request.text!r}: {folder} is no root of a build; say what it is: "
+            + ", ".join(f"{each}:{folder}" for each in LABELS)
         )
     if len(trained.shape) == _CLIP_AXES or label == "windows":
         raise UsageError(
-            f"--data {request.text!r}: {place} is a folder, and clips are read of roots and recipes; build a "
-            "root of it with source.kind=video-folder, or give the recipe of one"
+            f"--data {request.text!r}: {folder} is a folder, and clips are read of roots and recipes; build "
+            "a root of it with source.kind=video-folder, or give the recipe of one"
         )
     name = name or _name_of(folder)
     size = trained.shape[-2]
@@ -125,7 +124,7 @@ def open_request(
     if label == "p":
         if not official.holds_arrays(folder):
             raise DreamshardsError(
-                f"{place}: no .npy file in it; allowed: the arrays of CIFAR-10-P or CIFAR-100-P, or a root "
+                f"{folder}: no .npy file in it; allowed: the arrays of CIFAR-10-P or CIFAR-100-P, or a root "
                 "(clips in video files are not read)"
             )
         return official.open_sequence_arrays(folder, name)
@@ -134,7 +133,8 @@ def open_request(
     return official.open_image_folder(folder, name, label, size, batch_size=batch_size)
 
 
-def _name_of(folder: Path) -> str:
+def _name_of(folder: Store) -> str:
     """Return a folder's name as one that a set can have."""
-    text = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")[:64]
+    own = (folder.folder.resolve() if isinstance(folder, LocalStore) else Path(str(folder))).name
+    text = re.sub(r"[^a-z0-9._-]+", "-", own.lower()).strip("-._")[:64]
     return text or "folder"

@@ -29,6 +29,7 @@ from pipeline.recipe import load_recipe
 from pipeline.shards.reader import rows_of_sources
 from pipeline.sources import ArraySource, open_source
 from pipeline.stream import ShardDataset
+from tests.conftest import stored
 from tests.evaluation_helpers import (
     CLASSES,
     CORRUPTED,
@@ -38,6 +39,7 @@ from tests.evaluation_helpers import (
     write_pictures,
     write_sequence_arrays,
 )
+from tests.servers import Moto
 from training.checkpoint import load_trained
 
 SOME = np.array([0, 3, 4, 58], np.int64)
@@ -372,6 +374,40 @@ def test_corruption_folders_are_a_tree_of_names_and_severities(tmp_path: Path) -
     write_pictures(tmp_path / "fog" / "3", ("n01", "n03"))
     with pytest.raises(DreamshardsError, match="other classes than"):
         open_corruption_folders(tmp_path, "official", "c", 32, batch_size=8)
+
+
+def test_the_benchmarks_files_are_read_from_an_object_store_too(
+    tmp_path: Path, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moto.use(monkeypatch)
+    monkeypatch.setenv("DREAMSHARDS_CACHE", str(tmp_path / "cache"))
+    trained = load_trained(save_network(tmp_path / "last.pt", classes=CLASSES))
+    write_corruption_arrays(tmp_path / "CIFAR-10-C", ("fog", "snow"))
+    write_sequence_arrays(tmp_path / "cifar-10-p", {"tilt": 3, "spatter": 3})
+    for name, level in (("fog", 2), ("snow", 5)):
+        write_pictures(tmp_path / "tree" / name / str(level), CLASSES)
+    write_pictures(tmp_path / "photos", ("a", "b"), side=64)
+    (tmp_path / "svhn").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 7), np.uint8)
+    svhn = {"X": pixels, "y": np.arange(1, 8).reshape(7, 1)}
+    savemat(tmp_path / "svhn/test_32x32.mat", svhn)
+    asked = {"CIFAR-10-C": "c", "cifar-10-p": "p", "tree": "c", "photos": "ood", "svhn": "ood"}
+    for name, kind in asked.items():
+        here = open_request(parse_request(f"{kind}:{tmp_path / name}"), trained, 8)
+        place = stored(moto, tmp_path / name)
+        there = open_request(parse_request(f"{name.lower()}={kind}:{place}"), trained, 8)
+        assert there.name == here.name == name.lower()
+        assert (there.kind, there.parts, there.shape) == (here.kind, here.parts, here.shape)
+        assert kind == "ood" or there.digest == here.digest
+        assert moto.secret_key not in there.where
+        for part in here.parts:
+            assert collect(there, part) == collect(here, part)
+    with pytest.raises(DreamshardsError, match=r"s3://bkt/none: none of the benchmark's files"):
+        open_corruption_arrays(moto.uri("none"), "x", "c", 10, CLASSES)
+    with pytest.raises(
+        UsageError, match=r"s3://bkt/root-\w+ is no root of a build; say what it is"
+    ):
+        open_request(parse_request(place), trained, 8)
 
 
 def test_anomalies_are_joined_with_each_set_a_part(tmp_path: Path) -> None:
