@@ -30,9 +30,7 @@ from PIL import Image
 
 from pipeline.executor import InlineExecutor
 from pipeline.inputs import open_inputs
-from pipeline.pending import plan_shards
 from pipeline.recipe import parse_recipe
-from pipeline.reuse import build_shards, plan_jobs
 from pipeline.sampling import (
     Inputs,
     Plan,
@@ -41,11 +39,9 @@ from pipeline.sampling import (
     render_base,
     render_plan,
 )
-from pipeline.store import LocalStore
-from pipeline.worker import ShardContext
+from tests.bench import jpeg
 from tests.bench.clips import videos_below
 from tests.bench.core import Pair, Row, Side, alternate, compare
-from tests.bench.jpeg import fractals
 from tests.reference import MODES, get_ab, mix
 
 NUM_VIDEOS, NUM_FRAMES = 16, 16
@@ -131,19 +127,8 @@ def inputs_of(videos: Path, mixing: Path, kind: str, size: int, reuse: int) -> I
 
 def ours(inputs: Inputs, root: Path) -> Side:
     """Return a side that makes the shards of all epochs, each with a clip of each video, committed."""
-    context, (job,) = (
-        ShardContext(inputs, "bench", LocalStore(root)),
-        plan_jobs(inputs, plan_shards(inputs)),
-    )
-    num = sum(name.stop - name.start for name in job)
-
-    def run() -> float:
-        shutil.rmtree(root, ignore_errors=True)  # what is there would be found, not made
-        begun = time.perf_counter()
-        assert all(result.made for result in build_shards(context, job))
-        return num * NUM_FRAMES / (time.perf_counter() - begun)
-
-    return run
+    make = jpeg.ours(inputs, root)
+    return lambda: make() * NUM_FRAMES
 
 
 def copies(videos: Path, folder: Path) -> Path:
@@ -158,7 +143,7 @@ def measure(videos: Path, rounds: int) -> list[Row]:
     """Return the rows of this section."""
     with tempfile.TemporaryDirectory(prefix="dreamshards-bench-") as name:
         folder = Path(name)
-        mixing, clips = fractals(folder / "fractals"), copies(videos, folder / "videos")
+        mixing, clips = jpeg.fractals(folder / "fractals"), copies(videos, folder / "videos")
         sides = {AUTHORS: authors(videos, mixing, folder / "authors.avi")}
         pairs = []
         for kind, size, reuse, target in CASES:
@@ -203,7 +188,7 @@ def main() -> None:
     """Print the profile of each case."""
     with tempfile.TemporaryDirectory(prefix="dreamshards-bench-") as name:
         folder, videos = Path(name), Path(sys.argv[1])
-        mixing, clips = fractals(folder / "fractals"), copies(videos, folder / "videos")
+        mixing, clips = jpeg.fractals(folder / "fractals"), copies(videos, folder / "videos")
         for kind, size, reuse, _ in CASES:
             inputs = inputs_of(clips, mixing, kind, size, reuse)
             steps = profile(inputs, folder / f"{kind}-{size}-{reuse}", 5)
