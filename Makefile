@@ -12,11 +12,9 @@ UV     := uv==0.13.9
 # A process that may not keep byte-code compiles scikit-learn and Ray afresh each time: seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# One more process than there are cores: tests of clusters, servers and networks mostly wait.
-PYTEST = $(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadgroup
-
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --dist loadgroup
 BUILD := $(BIN)/dreamshards build
 TRAIN := $(BIN)/dreamshards train
 CIFAR10 := source.path=$(DATA) source.download=true
@@ -75,11 +73,12 @@ train-videos: $(READY) ## the embedded videos four ways, clean, frame, single an
 	$(BIN)/dreamshards compare $(RUNS)/videos-clean/evaluation $(RUNS)/videos-frame/evaluation $(RUNS)/videos-single/evaluation \
 	  $(RUNS)/videos-zoom/evaluation --out $(RUNS)/videos-comparison
 
+# One process more than there are cores: some tests mostly wait. Those of faults, in test-all, need room.
 test: $(READY) ## run the tests, less those that take many seconds
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) -m "not slow" $(ARGS)
 
 test-all: $(READY) ## run every test
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n auto $(ARGS)
 
 servers: $(READY) ## install the store servers that tests run: Ceph (Debian, as root) and OpenStack Swift
 	@sh tests/servers/install.sh $(BIN)/uv $(BIN)/python $(SWIFT)

@@ -122,7 +122,7 @@ def test_a_build_ends_in_one_line_when_the_head_is_lost_and_goes_on_elsewhere(
         while not list(root.glob("epoch-*/shard-*.parquet")) and process.poll() is None:
             time.sleep(0.02)
         lab.run(cluster_lab.kill_of_head, *servers)
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=240)
     assert (process.returncode, output) == (1, ""), errors
     last = errors.strip().splitlines()[-1]
     go_on = "what is committed is kept; run the same command to go on"

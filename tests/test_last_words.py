@@ -27,7 +27,7 @@ with last_words({WORDS!r}):
 print("told", file=sys.stderr)
 """
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ with last_words({WORDS!r}):
     print("shards 3/9", end="", file=sys.stderr, flush=True)
     os._exit(1)
 """
-    subprocess.run([sys.executable, "-c", program], stderr=theirs, timeout=30, check=False)
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, timeout=120, check=False)
     text = ""
     while WORDS not in text:
         text += os.read(ours, 1000).decode()
@@ -94,7 +94,7 @@ def test_a_build_that_is_killed_says_how_to_go_on(dreamshards: Runner, tmp_path:
     while not list(tmp_path.glob("r/epoch-*/*.parquet")) and process.poll() is None:
         time.sleep(0.02)
     process.kill()
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     assert re.search(
         r"^dreamshards: error: this process was ended by a signal.*; what is committed is kept; "

@@ -337,7 +337,7 @@ def test_a_process_that_ends_in_mid_pass_ends_at_once(codec_roots):
         "batches = iter(ShardStream(sys.argv[1], batch_size=1)); print(len(next(batches)))"
     )
     command = [sys.executable, "-c", script, str(codec_roots["jpg"])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
 
 

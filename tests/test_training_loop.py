@@ -224,7 +224,7 @@ def test_a_signal_saves_and_ends(
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
-    said, complaint = process.communicate(timeout=60)
+    said, complaint = process.communicate(timeout=180)
     assert process.returncode == 128 + number
     progress = torch.load(out / "last.pt", weights_only=True)["progress"]
     assert f"stopped by {number.name} after {progress['step']} step" in complaint
