@@ -28,8 +28,8 @@ from evaluation.sets import open_live
 from pipeline.errors import DreamshardsError
 from pipeline.recipe import Recipe, parse_recipe
 from pipeline.sources.folder_listing import list_folder
-from pipeline.sources.local_copy import local_copy
-from pipeline.store import LocalStore, RemoteStore, Root, Store, names_in, open_store
+from pipeline.sources.local_copy import local_copy, map_array
+from pipeline.store import RemoteStore, Root, Store, names_in, open_store
 
 _LABELS = "labels.npy"
 _SEQUENCES = (*SEQUENCES, "spatter")  # which is in CIFAR-P's own list, in the place of snow
@@ -137,8 +137,9 @@ def open_image_folder(root: Root, name: str, kind: Kind, size: int, *, batch_siz
     Raises:
         DreamshardsError: it is not laid out so, or a picture cannot be read.
     """
-    recipe = _still_recipe("image-folder", open_store(root), name, size)
-    return open_live(recipe, str(open_store(root)), name, kind, batch_size=batch_size)
+    store = open_store(root)
+    recipe = _still_recipe("image-folder", store, name, size)
+    return open_live(recipe, str(store), name, kind, batch_size=batch_size)
 
 
 def open_svhn_folder(root: Root, name: str, size: int, *, batch_size: int) -> OpenSet:
@@ -147,8 +148,9 @@ def open_svhn_folder(root: Root, name: str, size: int, *, batch_size: int) -> Op
     Raises:
         DreamshardsError: it is not of the official form.
     """
-    recipe = _still_recipe("svhn", open_store(root), name, size, split="test")
-    return open_live(recipe, str(open_store(root)), name, "ood", batch_size=batch_size)
+    store = open_store(root)
+    recipe = _still_recipe("svhn", store, name, size, split="test")
+    return open_live(recipe, str(store), name, "ood", batch_size=batch_size)
 
 
 def open_corruption_folders(
@@ -163,10 +165,12 @@ def open_corruption_folders(
     """
     store = open_store(root)
     known = COMMON_CORRUPTIONS if kind == "c" else C_BAR_IMAGENET
-    tried = {
-        (each, level): store.below(f"{each}/{level}") for each in known for level in SEVERITIES
+    folders = {
+        (each, level): store.below(f"{each}/{level}")
+        for each in known
+        for level in SEVERITIES
+        if store.has_folder(f"{each}/{level}")
     }
-    folders = {variant: folder for variant, folder in tried.items() if _is_folder(folder)}
     parts: list[Part] = []
     classes: list[str] = []
     digest = hashlib.sha256()
@@ -215,12 +219,6 @@ def holds_svhn(store: Store) -> bool:
     return store.exists("test_32x32.mat")
 
 
-def _is_folder(store: Store) -> bool:
-    if isinstance(store, LocalStore):
-        return store.folder.is_dir()
-    return any(True for _ in store.entries())
-
-
 def _still_recipe(kind: str, store: Store, name: str, size: int, **source: str) -> Recipe:
     """Return a recipe of a source's pictures as they are, cut to size."""
     path = store.uri if isinstance(store, RemoteStore) else str(store)
@@ -249,12 +247,11 @@ def _present(store: Store, known: Sequence[str]) -> list[str]:
 def _map(store: Store, name: str) -> npt.NDArray[Any]:
     path = local_copy(store, name)
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return map_array(path)
+    except ValueError as error:
         raise DreamshardsError(
             f"{store.address(name)}: not a readable .npy file ({error}); fetch it again"
         ) from error
-    return array
 
 
 def _wrong(address: str, array: npt.NDArray[Any], allowed: str) -> DreamshardsError:

@@ -101,8 +101,9 @@ def open_request(
         return open_live(request.recipe, place, name, label, batch_size=batch_size)
     folder = open_store(place)
     if any(folder.exists(each) for each in (DATASET_NAME, RECIPE_NAME)):
-        cache: dict[str, Any] = {"cache_dir": cache_dir, "cache_bytes": cache_bytes}
-        cache = cache if request.is_remote else {}
+        cache: dict[str, Any] = {}
+        if request.is_remote:
+            cache = {"cache_dir": cache_dir, "cache_bytes": cache_bytes}
         return open_root(place, name, label, batch_size=batch_size, **cache)
     if label is None:
         raise UsageError(

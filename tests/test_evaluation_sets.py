@@ -293,6 +293,7 @@ def test_other_content_is_another_digest(tmp_path: Path) -> None:
         ("labels.npy", np.arange(100) % 9, "labels from 0 to 8; allowed: 0 to 9"),
         ("labels.npy", None, "not a readable .npy file"),
         ("fog.npy", b"\x93NUMPY cut", "not a readable .npy file"),
+        ("fog.npy", b"PK\x05\x06" + bytes(18), "not a readable .npy file (it is .npz, an archive"),
     ],
 )
 def test_corruption_arrays_that_are_wrong(

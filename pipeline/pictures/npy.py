@@ -24,7 +24,7 @@ from pipeline.pictures.cache import cached
 from pipeline.pictures.chunks import Chunk, ChunkStore, chunk_length
 from pipeline.pictures.picture_set import PictureSet, evenly, set_digest
 from pipeline.sources.images import resize_shorter_side
-from pipeline.sources.local_copy import local_copy
+from pipeline.sources.local_copy import local_copy, map_array
 from pipeline.store import LocalStore, MissingObjectError, Store, open_file
 
 U8 = npt.NDArray[np.uint8]
@@ -84,15 +84,14 @@ def _mapped(store: Store, name: str, where: str) -> U8:
     """Map the array; its pages are read when they are used."""
     path = _file_of(store, name, where)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{where} cannot be read as a .npy file: {reason}") from error
-    found = (
-        f"holds {array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "is .npz"
-    )
-    if not isinstance(array, np.ndarray) or not _is_pictures(array):
-        raise UsageError(f"{where} {found}; allowed: uint8 [N, h, w, 3], in C order, N, h, w ≥ 1")
+        array = map_array(path)
+    except ValueError as error:
+        raise UsageError(f"{where} cannot be read as a .npy file: {error}") from error
+    if not _is_pictures(array):
+        raise UsageError(
+            f"{where} holds {array.dtype} {list(array.shape)}; allowed: uint8 [N, h, w, 3], in C order, "
+            "N, h, w ≥ 1"
+        )
     return array.view(np.ndarray)
 
 

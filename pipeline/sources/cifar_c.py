@@ -7,7 +7,6 @@ Dietterich, ICLR 2019). All are mapped.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +18,7 @@ from pipeline.errors import DreamshardsError, UsageError, nearest
 from pipeline.executor import Executor
 from pipeline.source_sections import CifarCSource
 from pipeline.sources.cifar_names import CLASS_NAMES
-from pipeline.sources.local_copy import local_copy
+from pipeline.sources.local_copy import local_copy, map_array
 from pipeline.sources.source import ArraySource, evenly
 from pipeline.store import LocalStore, Store, names_in, open_file, open_input
 
@@ -98,15 +97,11 @@ def _load(folder: Store, name: str) -> tuple[str, npt.NDArray[Any]]:
     path = folder.address(file)
     copy = local_copy(folder, file)
     try:
-        array = np.load(copy, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+        return path, map_array(copy)
+    except ValueError as error:
         raise DreamshardsError(
-            f"{path} cannot be read as a .npy file: {reason}; fetch it again"
+            f"{path} cannot be read as a .npy file: {error}; fetch it again"
         ) from error
-    if not isinstance(array, np.ndarray):
-        raise DreamshardsError(f"{path} is an archive of arrays; allowed: a .npy file")
-    return path, array
 
 
 def _refuse_missing(folder: Store, file: str) -> NoReturn:

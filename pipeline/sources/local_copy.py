@@ -1,4 +1,4 @@
-"""Objects that a library must open as files: fetched once for each node, into the cache.
+"""Objects that a library must open as files: fetched once for each node, into the cache; arrays mapped.
 
     <cache>/objects/<SHA-256 of the content>      the content
                     <SHA-256 of where it lies>    an object's address, size and time: SHA-256 of its content
@@ -12,9 +12,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.cache import cache_folder
 from pipeline.errors import DreamshardsError
@@ -55,6 +60,21 @@ def local_copy(store: Store, name: str, digest: str | None = None) -> Path:
                 )
             publish_bytes(alias, known.encode())
     return folder / known
+
+
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """Return the array in a .npy file, mapped: its pages are read when they are used.
+
+    Raises:
+        ValueError: it is no readable .npy file; says why, in one line.
+    """
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it is .npz, an archive of arrays")
+    return array
 
 
 def _known(alias: Path) -> str | None:

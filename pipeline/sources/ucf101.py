@@ -63,9 +63,9 @@ def open_ucf101(config: Ucf101Source, executor: Executor) -> VideoSource:
 def _find(place: Store) -> tuple[Store, Store]:
     """Return what holds the classes' folders, and what holds the lists, below or at `place`."""
     named = str(place).rpartition("/")[2] == _VIDEOS
-    if _has_folder(place, _VIDEOS):
+    if place.has_folder(_VIDEOS):
         videos = place.below(_VIDEOS)
-    elif named and _has_folder(place, ""):
+    elif named and place.has_folder(""):
         videos = place
     else:
         raise UsageError(
@@ -75,18 +75,12 @@ def _find(place: Store) -> tuple[Store, Store]:
     beside = [LocalStore(videos.folder.parent)] if isinstance(videos, LocalStore) else []
     for folder in (place, videos, *beside):
         for inner in (_LISTS, f"UCF101TrainTestSplits-RecognitionTask/{_LISTS}"):
-            if _has_folder(folder, inner):
+            if folder.has_folder(inner):
                 return videos, folder.below(inner)
     raise UsageError(
         f"source.path: no folder {_LISTS} in {str(place)!r}, nor in {str(videos)!r}; fetch "
         f"UCF101TrainTestSplits-RecognitionTask.zip from {_URL} and unpack it there"
     )
-
-
-def _has_folder(store: Store, name: str) -> bool:
-    if isinstance(store, LocalStore):
-        return (store.folder / name).is_dir()
-    return next(iter(store.entries(name)), None) is not None
 
 
 # ── the lists ──

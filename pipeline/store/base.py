@@ -173,6 +173,14 @@ class Store(ABC):
         for start in range(0, num_bytes, PIECE_BYTES):
             yield self.read_range(path, start, min(PIECE_BYTES, num_bytes - start))
 
+    def has_folder(self, path: str) -> bool:
+        """Tell whether there is such a folder; in an object store, any object below it.
+
+        Raises:
+            StoreError: the store does not answer, or there is no such bucket.
+        """
+        return next(iter(self.entries(path)), None) is not None
+
     @abstractmethod
     def entries(self, folder: str = "") -> Iterator[Entry]:
         """Yield every object below a folder, at any depth, page by page; none where there is no such folder.

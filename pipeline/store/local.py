@@ -61,6 +61,10 @@ class LocalStore(Store):
         """Tell whether there is such an object."""
         return (self.folder / path).exists()
 
+    def has_folder(self, path: str) -> bool:
+        """Tell whether there is such a folder, empty or not."""
+        return (self.folder / path).is_dir()
+
     def entry(self, path: str) -> Entry:
         """Return what a listing says of one object."""
         found = self._asked(path, Path.stat)
