@@ -154,14 +154,15 @@ def test_a_checksum_sees_the_pairs_and_not_the_order():
     assert same != swapped
 
 
-def test_a_turn_runs_pass_after_pass_and_closes_its_last():
-    closed = []
+def test_a_turn_runs_pass_after_pass_and_closes_its_last(monkeypatch):
+    clock, closed = [5.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
     class Batches:
         def __iter__(self):
             try:
                 for labels in ([1, 2, 3], [4, 5]):
-                    time.sleep(0.01)
+                    clock[0] += 0.011
                     yield None, labels
             finally:
                 closed.append(True)
